@@ -1,4 +1,4 @@
-//! Who is calling: the backend behind an API key.
+//! Authentication of the host's backend by an API key.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::http::request::client_ip::address;
 use crate::http::request::query::ApiQuery;
 use crate::services::ApiKey;
 
-/// Longer than any key.
+/// The maximum length of a key: longer than any.
 const MAX_KEY_LENGTH: usize = 200;
 
 /// The key of a request that takes no query parameters, if it has this scope.
@@ -86,7 +86,7 @@ fn shown(request: &HttpRequest) -> Result<Secret, Problem> {
     text.map(|key| Secret::new(key.to_owned())).ok_or_else(|| Problem::new(ProblemCode::ApiKeyInvalid))
 }
 
-/// The name of a scheme may be in any case (RFC 9110 section 11.1).
+/// Returns the key of an `Authorization` header. The name of the scheme may be in any case (RFC 9110 section 11.1).
 fn bearer(line: &str) -> Option<&str> {
     let (scheme, key) = line.split_once(' ')?;
     let key = key.trim_start_matches(' ');

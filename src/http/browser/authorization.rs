@@ -1,5 +1,5 @@
-//! How an attempt fares, for the page that began it: /api/hubspot/status with a verifier, /api/hubspot/token and
-//! /api/hubspot/cancel. No cookie is looked at, so it works on pages of any site.
+//! The status of an authorization request, for the page that started it: /api/hubspot/status with a verifier,
+//! /api/hubspot/token and /api/hubspot/cancel. They use no cookies, so they work on pages of any site.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -22,7 +22,7 @@ use crate::http::request::body::ApiJson;
 use crate::http::request::cors::VERIFIER;
 use crate::services::{AuthRequestView, Outcome, Subscription};
 
-/// The verifier of a request, if it has one.
+/// Returns the verifier of a request, if it has one.
 pub fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
     let Some(text) = request.headers().get(VERIFIER) else { return Ok(None) };
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
@@ -34,7 +34,7 @@ pub fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
     }
 }
 
-/// Answers with the attempt of this verifier, at once or as soon as it has changed.
+/// Responds with the authorization request of this verifier, at once or as soon as it has changed.
 pub async fn authorization_status(
     request: &HttpRequest,
     web: &Web,
@@ -43,7 +43,7 @@ pub async fn authorization_status(
     deadline: Instant,
 ) -> Handled {
     let find = async || -> Result<AuthRequestView, Problem> {
-        // Another flow's id, an unknown one and a wrong verifier look alike.
+        // Another flow's id, an unknown id and a wrong verifier are indistinguishable to the caller.
         let named = named.map(str::parse).transpose().map_err(|_| ProblemCode::FlowUnknown)?;
         let found = web.services.connect.statuses.find(verifier, named).await?;
         found.ok_or(Problem::new(ProblemCode::FlowUnknown))
@@ -63,7 +63,7 @@ pub async fn authorization_status(
             }
             let Some(subscription) = subscription.as_mut() else { return Ok(unchanged_for_now(tag)) };
             let left = authorization.changes_at.since(now);
-            // A moment that has passed changes nothing any more.
+            // A time in the past brings no further change.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
             if !wait(request, subscription, until).await {
                 return Ok(unchanged_for_now(tag));
@@ -75,7 +75,7 @@ pub async fn authorization_status(
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body))
 }
 
-/// What a page waits for: the outcome, and then what becomes of the connection.
+/// Subscribes to the flow until there is an outcome, and to the user's connections after that.
 fn subscribe(web: &Web, authorization: &AuthRequestView) -> Option<Subscription> {
     match &authorization.outcome {
         Some(Outcome::Connected(connection)) => {
@@ -110,7 +110,8 @@ struct AccessTokenAnswer<'a> {
     expires_at: String,
 }
 
-/// `POST /api/hubspot/token`: the access token of an attempt, once, for a pickup code out of its message or its status.
+/// `POST /api/hubspot/token`: returns the access token of an authorization request, once, for a pickup code from its
+/// message or its status.
 #[utoipa::path(
     post, path = "/api/hubspot/token", tag = "page",
     summary = "The access token of an attempt, once",
@@ -131,7 +132,7 @@ pub async fn redeem_pickup_code(request: HttpRequest, web: Data<Web>, body: ApiJ
     let access =
         web.services.connect.statuses.redeem(body.0.flow, &body.0.pickup_code, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
-        // This is what the page has asked for, with a pickup code and its own secret.
+        // The page has asked for the token, with a pickup code and its own secret.
         access_token: access.token.expose(),
         token_type: "bearer",
         expires_at: access.expires_at.rfc3339(),
@@ -147,7 +148,8 @@ pub struct Cancel {
     flow: Option<FlowId>,
 }
 
-/// `POST /api/hubspot/cancel`: gives an attempt up. The answer says how it stands: HubSpot may have been quicker.
+/// `POST /api/hubspot/cancel`: cancels an authorization request and returns its status. HubSpot may have answered
+/// first.
 #[utoipa::path(
     post, path = "/api/hubspot/cancel", tag = "page",
     summary = "Gives an attempt up",
@@ -242,7 +244,7 @@ fn body(authorization: &AuthRequestView, now: Timestamp) -> AuthRequestBody<'_> 
     }
 }
 
-/// Stands for all that the answer says, but for the pickup code, which is a new one each time.
+/// Returns a hash of the response, except for the pickup code, which is a new one each time.
 fn tag(authorization: &AuthRequestView, now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
     (authorization.flow, authorization.status, authorization.pickup_code.is_some(), authorization.withheld)

@@ -13,9 +13,9 @@ use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::span::about_flow;
 use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
 
-/// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
-/// address: code and state are in no session history, no log of ours and no referrer from here on. The browser's history
-/// database lists every hop of a redirect; there both have been used.
+/// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever the outcome, the popup is redirected to a
+/// clean URL: after that, code and state are in no session history, no log of ours and no referrer. The browser's
+/// history database lists every hop of a redirect; by then both have been used.
 pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     if is_install(&request, &web) {
         return take_install(&request, &web, &web.config.hubspot.redirect_uri).await;
@@ -63,7 +63,8 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<F
     Ok(finished)
 }
 
-/// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.
+/// Returns the page that follows a callback that could not be handled: the outcome of its flow, if the state names
+/// one.
 pub fn done_without_answer(query: &str) -> String {
     let query = Query::parse(query, &["state"]).ok();
     match query.as_ref().and_then(|query| query.get("state")).filter(|state| is_state(state)) {

@@ -1,4 +1,4 @@
-//! Who is calling: the person behind a session.
+//! The user of a session.
 
 use actix_session::Session;
 
@@ -11,19 +11,19 @@ use crate::services::ENDS_AT;
 const USER: &str = "user_id";
 const NONCE: &str = "nonce";
 
-/// The person behind a session.
+/// The user of a session.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Who it is.
+    /// The id of the user.
     pub user: UserId,
-    /// What the session's form tokens are made from; new with every new key.
+    /// The input of the session's form tokens; it changes whenever the user signs in.
     pub nonce: String,
-    /// When the session ends if the user does nothing.
+    /// The time at which the session ends if the user does nothing.
     pub ends_at: Timestamp,
 }
 
 impl Caller {
-    /// The person behind this session, if it has one.
+    /// Returns the user of this session, if it has one.
     pub fn of(session: &Session) -> Option<Self> {
         let user = session.get(USER).ok().flatten()?;
         let nonce = session.get(NONCE).ok().flatten()?;
@@ -31,8 +31,8 @@ impl Caller {
         Some(Self { user, nonce, ends_at })
     }
 
-    /// Makes the session this user's, under a new key: an older key, known or planted, opens nothing any more. (Every
-    /// change of a session gives it a new key, see `session`.)
+    /// Signs this user in to the session. The session gets a new key, so that an older one, known or planted by an
+    /// attacker, is invalid. (Every change of a session gives it a new key, see `session`.)
     pub fn sign_in(session: &Session, user: UserId) {
         let nonce = Secret::random(&Random::system());
         let written = session.insert(USER, user).and_then(|()| session.insert(NONCE, nonce.expose()));

@@ -1,4 +1,4 @@
-//! Flow cookies: one per attempt, bound to this browser, at most five of them.
+//! Flow cookies: one per authorization request, bound to this browser, at most five of them.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::domain::clock::Timestamp;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
 
-/// More attempts than anyone has open; a header that grows without end locks the person out.
+/// More than a user has open at once. A `Cookie` header that grows without end would lock the user out.
 const MAX_FLOW_COOKIES: usize = 5;
 
-/// How flow cookies are named and marked.
+/// The names and attributes of flow cookies.
 #[derive(Debug, Clone)]
 pub struct FlowCookies {
     prefix: &'static str,
@@ -21,12 +21,13 @@ pub struct FlowCookies {
 }
 
 impl FlowCookies {
-    /// With `secure`, the `__Host-` prefix keeps sibling domains from planting cookies of this name.
+    /// Returns the cookies of a service. With `secure`, the `__Host-` prefix keeps sibling domains from planting
+    /// cookies of this name.
     pub fn new(secure: bool) -> Self {
         Self { prefix: if secure { "__Host-hsc_f_" } else { "hsc_f_" }, secure }
     }
 
-    /// The cookie of a new flow. Its age stands in front of the secret, to tell which is the oldest.
+    /// Returns the cookie of a new flow. Its creation time precedes the secret, to find the oldest one.
     pub fn new_cookie(
         &self,
         flow: FlowId,
@@ -39,7 +40,7 @@ impl FlowCookies {
         self.cookie(self.name(flow), value, CookieDuration::seconds(max_age))
     }
 
-    /// What binds this flow to the browser. Of two cookies of the same name neither is believed.
+    /// Returns the binding of this flow to the browser. Of two cookies with the same name neither is trusted.
     pub fn binding(&self, request: &HttpRequest, flow: FlowId) -> Option<Secret> {
         let name = self.name(flow);
         let cookies = request.cookies().ok()?;
@@ -53,8 +54,8 @@ impl FlowCookies {
         }
     }
 
-    /// Cookies that remove the oldest flows, so that with this one there are no more than [`MAX_FLOW_COOKIES`]. A form from another
-    /// site comes without cookies, so room is made when a flow begins and when it comes back.
+    /// Returns cookies that remove the oldest flows, so that with this one there are at most [`MAX_FLOW_COOKIES`]. A
+    /// form from another site is sent without cookies, so this is done both when a flow starts and when it returns.
     pub fn make_room(&self, request: &HttpRequest, flow: FlowId) -> Vec<Cookie<'static>> {
         let Ok(cookies) = request.cookies() else {
             return Vec::new();
@@ -83,7 +84,8 @@ impl FlowCookies {
         self.cookie(name, String::new(), CookieDuration::ZERO)
     }
 
-    /// `Lax`, because the way back from HubSpot is a cross-site navigation: `Strict` cookies are not sent with it.
+    /// Builds a cookie. It is `Lax`, because the redirect from HubSpot is a cross-site navigation, which `Strict`
+    /// cookies are not sent with.
     fn cookie(&self, name: String, value: String, max_age: CookieDuration) -> Cookie<'static> {
         Cookie::build(name, value)
             .path("/")

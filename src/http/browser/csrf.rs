@@ -1,4 +1,4 @@
-//! Requests that change something with nothing but a cookie to show: they must come from our own pages.
+//! CSRF protection: requests that change something and are authenticated by a cookie must come from our own pages.
 
 use actix_web::HttpRequest;
 use base64::Engine;
@@ -12,7 +12,7 @@ use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::problem::{Problem, ProblemCode};
 
-/// Makes and checks form tokens.
+/// Creates and checks form tokens.
 pub struct Csrf(Zeroizing<[u8; 32]>);
 
 impl std::fmt::Debug for Csrf {
@@ -22,12 +22,12 @@ impl std::fmt::Debug for Csrf {
 }
 
 impl Csrf {
-    /// Tokens under a key derived from APP_SECRET.
+    /// Returns form tokens with a key that is derived from APP_SECRET.
     pub fn new(app_secret: &Secret) -> Self {
         Self(app_secret.derive("form token"))
     }
 
-    /// The token of a session: nobody who lacks the key can make one for another session.
+    /// Returns the token of a session: without the key, no token for another session can be computed.
     pub fn token(&self, caller: &Caller) -> String {
         URL_SAFE_NO_PAD.encode(self.mac(caller).finalize().into_bytes())
     }
@@ -43,12 +43,13 @@ impl Csrf {
     }
 }
 
-/// Whether the browser says that the request comes from our own pages: by `Sec-Fetch-Site`, else by `Origin`.
+/// Checks that the browser states one of our own pages as the sender: by `Sec-Fetch-Site`, otherwise by `Origin`.
 pub fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     let ours = match (header("sec-fetch-site"), header("origin")) {
         (Some(site), None) => matches!(site, "same-origin" | "none"),
-        // A page that sends no referrer sends no origin with its forms either; it cannot say `same-origin` for itself.
+        // A page that sends no referrer sends the origin `null` with its forms; another site's page cannot send
+        // `same-origin`.
         (Some(site), Some(origin)) => site == "same-origin" && (origin == "null" || is_ours(origin, web)),
         (None, Some(origin)) => is_ours(origin, web),
         (None, None) => false,
@@ -61,7 +62,7 @@ fn is_ours(origin: &str, web: &Web) -> bool {
     origin == web.config.server.origin().as_str()
 }
 
-/// Both checks: where it comes from, and the session's token.
+/// Checks both the sender and the session's token.
 pub fn check(request: &HttpRequest, web: &Web, caller: &Caller, token: Option<&str>) -> Result<(), Problem> {
     same_origin(request, web)?;
     match token {

@@ -1,4 +1,4 @@
-//! POST /api/hubspot/disconnect, by a session or by the verifier of the attempt that connected.
+//! POST /api/hubspot/disconnect, by a session or by the verifier of the authorization request that connected.
 
 use actix_session::Session;
 use actix_web::web::Data;
@@ -80,7 +80,8 @@ pub async fn disconnect_connection(
     Ok(HttpResponse::Ok().json(DisconnectAnswer::from(ended)))
 }
 
-/// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.
+/// Returns the owner of the connection that an authorization request led to. No cookie is used, so no other site can
+/// forge this request.
 async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
     match web
         .services

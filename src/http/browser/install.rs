@@ -1,9 +1,9 @@
-//! /install/hubspot and /install/hubspot/claim: installs that begin at HubSpot's Marketplace.
+//! /install/hubspot and /install/hubspot/claim: installs that start in HubSpot's Marketplace.
 //!
-//! HubSpot has three shapes of them. Without a sign-in of ours it sends `code` and `returnUrl`. With one it asks for a
-//! state first (`step=authorize`), and brings it back with the code (`step=finalize`) in a frame inside its own pages.
-//! The oldest has neither `returnUrl` nor state. No cookie is looked at or set here: in the frame there is none, and
-//! whoever opens these addresses has proven nothing.
+//! HubSpot sends them in three forms. For an app without a sign-in it sends `code` and `returnUrl`. For an app with
+//! one it asks for a state first (`step=authorize`), and returns it with the code (`step=finalize`) in a frame inside
+//! its own pages. The oldest form has neither `returnUrl` nor state. No cookie is read or set here: in the frame
+//! there is none, and opening these URLs proves nothing about the user.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -27,10 +27,10 @@ use crate::http::request::span::RequestId;
 use crate::http::templates::html;
 use crate::http::{Web, at};
 
-/// What HubSpot may send.
+/// The query parameters that HubSpot may send.
 const FIELDS: [&str; 5] = ["step", "code", "state", "returnUrl", "error"];
 
-/// The routes, outside of the layer that knows sessions.
+/// Registers the routes, outside of the session middleware.
 pub fn routes(web: &Web, routes: &mut ServiceConfig) {
     if web.config.marketplace.installs {
         routes
@@ -39,24 +39,25 @@ pub fn routes(web: &Web, routes: &mut ServiceConfig) {
     }
 }
 
-/// `GET /install/hubspot`: HubSpot brings an install.
+/// `GET /install/hubspot`: receives an install from HubSpot.
 async fn get_install(request: HttpRequest, web: Data<Web>) -> Handled {
     take_install(&request, &web, &web.config.marketplace.install_url).await
 }
 
-/// Whether what has come to the callback is an install. Whatever brings a state and names no step is an attempt of ours.
+/// Returns whether a request to the callback is an install. A request with a state and without a step belongs to an
+/// authorization request of ours.
 pub fn is_install(request: &HttpRequest, web: &Web) -> bool {
     let has =
         |wanted| form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == wanted);
     web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
 }
 
-/// Takes an install. `redirect_uri` is the address that HubSpot has sent it to: `/install/hubspot`, or that of the callback
-/// where the app's listing names it.
+/// Takes an install. `redirect_uri` is the URL that HubSpot has sent it to: `/install/hubspot`, or that of the
+/// callback if the app's listing names it.
 ///
-/// Whatever came of it, the browser goes on: no page of ours has code and state in its address, and none is shown in a
-/// frame. Only a rate limit is answered here: then nothing was spent, and loading the same address again later brings the
-/// install.
+/// Whatever the outcome, the browser is redirected: no page of ours has code and state in its URL, and none is shown
+/// in a frame. Only a rate limit is reported here: then the code was not used, and loading the same URL again later
+/// completes the install.
 pub async fn take_install(request: &HttpRequest, web: &Web, redirect_uri: &Url) -> Handled {
     let query = Query::parse(request.query_string(), &FIELDS);
     if !is_navigation(request, query.as_ref().ok()) {
@@ -73,8 +74,9 @@ pub async fn take_install(request: &HttpRequest, web: &Web, redirect_uri: &Url) 
     }
 }
 
-/// Whether a window brings this; of frames, only the one in which HubSpot finalizes. Any page can put a frame into a
-/// visitor's browser, so in a frame nothing is begun, and no code goes to HubSpot without a state of ours.
+/// Returns whether a window sends this request; of frames, only the one in which HubSpot finalizes. Any page can put
+/// a frame into a visitor's browser, so nothing starts in a frame, and no code goes to HubSpot without a state of
+/// ours.
 fn is_navigation(request: &HttpRequest, query: Option<&Query>) -> bool {
     let step = query.and_then(|query| query.get("step"));
     let is_expected = match fetch_header(request, "sec-fetch-dest") {
@@ -86,13 +88,14 @@ fn is_navigation(request: &HttpRequest, query: Option<&Query>) -> bool {
     is_expected && mode.is_none_or(|mode| mode == "navigate") && !is_prefetch(request)
 }
 
-/// How many codes without a state this process exchanges at once. HubSpot sends them for apps without a sign-in, but
-/// anybody may make them up, from any number of browsers, and HubSpot counts the exchanges against the app.
+/// The number of codes without a state that this process exchanges at once. HubSpot sends them for apps without a
+/// sign-in, but an attacker may make them up, from any number of browsers, and HubSpot counts the exchanges against
+/// the app.
 pub const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
-/// After what time one more of them is exchanged.
+/// The interval at which one more of them may be exchanged.
 pub const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Where the browser goes.
+/// Handles an install and returns the URL of the redirect.
 async fn take(
     request: &HttpRequest,
     web: &Web,
@@ -113,8 +116,8 @@ async fn take(
             Ok(back.with_state(&web.services.marketplace.installs.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
-            // The state was paid for when it was handed out. HubSpot sees for itself whether the app is installed, and
-            // tells the person. Why it is not is in the log.
+            // The rate limit was applied when the state was issued. HubSpot checks for itself whether the app is
+            // installed, and informs the user. The reason for a failure is in the log.
             let _ = finalize(web, query, redirect_uri).await;
             Ok(back.as_str().to_owned())
         }
@@ -152,15 +155,15 @@ fn landing(web: &Web) -> String {
     named.map_or_else(|| format!("{CLAIM}#_"), ToString::to_string)
 }
 
-/// What the claim page is about.
+/// The query of the claim page.
 #[derive(Debug, Deserialize)]
 struct ClaimPageQuery {
     problem: Option<String>,
     portal_id: Option<String>,
 }
 
-/// `GET /install/hubspot/claim`: the person shows whose the install is, by a connect of ours. The page knows nothing of
-/// any install: what it says is the same for everybody.
+/// `GET /install/hubspot/claim`: lets the user show whose the install is, by an authorization request of ours. The
+/// page knows of no install: its content is the same for all users.
 async fn get_install_claim(
     web: Data<Web>,
     about: actix::Query<ClaimPageQuery>,

@@ -1,4 +1,5 @@
-//! /connect: the page behind a hosted link. It names who asks, and for what, before the person goes on to HubSpot.
+//! /connect: the page behind a hosted link. It names the requester and the requested access before the user continues
+//! to HubSpot.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -16,40 +17,40 @@ use crate::http::problem::{Handled, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::templates::html;
 
-/// `GET /connect`: the same page for every link. What opens one stands behind the `#` and is read by the page's script.
+/// `GET /connect`: the same page for every link. The link's token is in the fragment, which the page's script reads.
 pub async fn get_link(web: Data<Web>) -> HttpResponse {
     let origin = web.config.server.origin();
     html(web.templates.page("link.html", &json!({"origin": origin})))
 }
 
-/// What opens a link, or what its page has got for it.
+/// The token of a link, or of its page.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// What stands behind the `#` of the link, or the token that its page has exchanged it for.
+    /// The fragment of the link, or the token that its page has exchanged it for.
     token: String,
 }
 
-/// Who asks, and for what.
+/// The requester and the requested access.
 #[derive(Debug, Serialize)]
 struct LinkBody<'a> {
-    /// Somebody has typed it: show it as text, never as HTML.
+    /// The name of the requester. It is user input: show it as text, never as HTML.
     requested_by: String,
     /// The name of the application, if it has one.
     application: Option<&'a str>,
-    /// The origins that are told.
+    /// The origins that are notified.
     applications: Vec<String>,
-    /// Scopes that the account must grant.
+    /// The scopes that the account must grant.
     scopes: &'a Scopes,
-    /// Scopes that the account may lack.
+    /// The scopes that the account may lack.
     optional_scopes: &'a Scopes,
     /// The one HubSpot account that may be connected.
     portal_id: Option<PortalId>,
-    /// Until when the link is good.
+    /// The time at which the link expires.
     expires_at: String,
 }
 
-/// `POST /auth/hubspot/link`: who asks, and for what, for our own page alone.
+/// `POST /auth/hubspot/link`: returns the requester and the requested access, for our own page only.
 pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>) -> Handled {
     same_origin(&request, &web)?;
     admit(&request, &web, &web.limits.starts)?;
@@ -70,7 +71,7 @@ pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>
     }))
 }
 
-/// `POST /auth/hubspot/link/open`: the person goes on. From here on the link opens nothing.
+/// `POST /auth/hubspot/link/open`: the user continues. From now on the link itself is invalid.
 pub async fn open_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>) -> Handled {
     same_origin(&request, &web)?;
     admit(&request, &web, &web.limits.starts)?;

@@ -1,4 +1,4 @@
-//! For browsers: the host's page, the popup, and the pages of this service.
+//! Routes for browsers: the host's page, the popup, and the pages of this service.
 
 pub(super) mod authorization;
 pub(super) mod callback;

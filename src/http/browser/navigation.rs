@@ -1,4 +1,4 @@
-//! What the addresses have in common that browsers are led to.
+//! Shared parts of the URLs that browsers navigate to.
 
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse};
@@ -19,52 +19,53 @@ pub fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(),
     }
 }
 
-/// Where a connect for this opener begins.
+/// Returns the URL that starts an authorization request for this opener.
 pub fn start_url(opener: &Origin) -> String {
     let query =
         form_urlencoded::Serializer::new(String::new()).append_pair("origin", opener.as_str()).finish();
     format!("/auth/hubspot/start?{query}")
 }
 
-/// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
+/// Returns the URL of the popup's last page. The empty fragment replaces one that the redirect may have carried
+/// along.
 pub fn done(flow: FlowId) -> String {
     format!("/auth/hubspot/done?flow={flow}#_")
 }
 
-/// Whether a text has the form of a state of ours.
+/// Returns whether a text has the form of a state of ours.
 pub fn is_state(state: &str) -> bool {
     state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// 303, so that nothing is ever posted again to where it leads (RFC 9700 section 4.12).
+/// Redirects with 303, so that the browser never posts again to the target (RFC 9700 section 4.12).
 pub fn see_other(location: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
-/// An image, a frame or a prefetch begins and finishes nothing.
+/// Refuses requests that are no navigation: an image, a frame or a prefetch must not start or finish anything.
 pub fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
     if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new(ProblemCode::NotANavigation)) }
 }
 
-/// Whether the browser fetches for a click that may never come.
+/// Returns whether the browser prefetches for a click that may never happen.
 pub fn is_prefetch(request: &HttpRequest) -> bool {
     ["sec-purpose", "purpose", "x-moz"]
         .iter()
         .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
-/// The value of a `Sec-Fetch` or purpose header.
+/// Returns the value of a `Sec-Fetch` or purpose header.
 pub fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// A query in which every known name stands at most once.
+/// A query in which every known name appears at most once.
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads a query. A name that is known and stands twice is refused: whoever reads the other one disagrees with us.
+    /// Reads a query. A known name that appears twice is refused: another reader might use the other value.
     pub fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {

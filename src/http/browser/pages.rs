@@ -1,4 +1,4 @@
-//! The person's pages: /, /login, /logout.
+//! The user's pages: /, /login, /logout.
 
 use actix_session::Session;
 use actix_web::HttpRequest;
@@ -50,7 +50,7 @@ pub async fn get_login(web: Data<Web>, session: Session) -> Handled {
     Ok(html(web.templates.page("login.html", &values)))
 }
 
-/// `GET /logout`: asks.
+/// `GET /logout`: asks for confirmation.
 pub async fn get_logout(web: Data<Web>, session: Session) -> Handled {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
@@ -66,7 +66,7 @@ pub struct Logout {
     csrf: String,
 }
 
-/// `POST /logout`: ends the session and everything that only it can reach.
+/// `POST /logout`: ends the session and all connections that only it can reach.
 pub async fn logout(request: HttpRequest, web: Data<Web>, session: Session, form: Form<Logout>) -> Handled {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
@@ -78,7 +78,7 @@ pub async fn logout(request: HttpRequest, web: Data<Web>, session: Session, form
     Ok(see_other("/login"))
 }
 
-/// A card of the connections page: the fields of the API, and what a person is told beside them.
+/// Returns a card of the connections page: the fields of the API, and more that only the page shows.
 fn card(web: &Web, connection: &Connection, now: Timestamp) -> Value {
     let mut card = json!(Entry::of(connection, now));
     card["hub_user"] = connection.token.hub_user.clone().into();

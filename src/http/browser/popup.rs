@@ -24,14 +24,14 @@ use crate::services::{AccountChoice, Connection, Decision, FlowOutcome, HandoffR
 const SAFARI_HINT: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
                       PUBLIC_URL an https address.";
 
-/// What the page is about: a flow, or a problem without one.
+/// The subject of the page: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
 pub struct DoneQuery {
     flow: Option<String>,
     problem: Option<String>,
 }
 
-/// `GET /auth/hubspot/done?flow=ID`: tells the person what the flow came to; its script tells the opener.
+/// `GET /auth/hubspot/done?flow=ID`: shows the outcome of the flow to the user; its script notifies the opener.
 pub async fn get_done(
     request: HttpRequest,
     web: Data<Web>,
@@ -53,7 +53,7 @@ pub async fn get_done(
     }
     let by_backend = flow_outcome.as_ref().is_some_and(|flow_outcome| flow_outcome.by_backend);
     let held = flow_outcome.as_ref().is_some_and(|flow_outcome| flow_outcome.awaiting_confirmation);
-    // A cookie without an outcome belongs to a flow that is forgotten.
+    // A cookie without an outcome belongs to a deleted flow.
     let is_spent = flow_outcome.as_ref().is_none_or(|flow_outcome| flow_outcome.is_spent);
     let spent = flow.filter(|_| is_spent && binding.is_some()).map(|flow| web.cookies.removal(flow));
     let (outcome, opener, way) = match flow_outcome {
@@ -65,8 +65,8 @@ pub async fn get_done(
     };
     let page = match (flow, outcome) {
         (Some(flow), Some(Outcome::Connected(connection))) => {
-            // The answer that was to begin the session may have been lost on its way, with the callback that a browser
-            // dropped and repeated.
+            // The response with the new session may have been lost, with a callback that a browser dropped and
+            // repeated.
             if let (Some(binding), None) = (&binding, Caller::of(&session))
                 && let Some(user) = web.services.connect.sign_ins.lost_session(flow, binding).await?
             {
@@ -122,7 +122,7 @@ fn choice_values(flow: FlowId, choice: &AccountChoice) -> Value {
     })
 }
 
-/// What the person has decided.
+/// The user's decision.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decided {
@@ -130,8 +130,8 @@ pub struct Decided {
     decision: String,
 }
 
-/// `POST /auth/hubspot/decide`: another account was chosen than the expected one, and the person says what is to become
-/// of it.
+/// `POST /auth/hubspot/decide`: the user has chosen another account than the expected one, and decides how to
+/// proceed.
 pub async fn decide(request: HttpRequest, web: Data<Web>, session: Session, form: Form<Decided>) -> Handled {
     same_origin(&request, &web)?;
     let decision: Decision = form.decision.parse().map_err(|_| ProblemCode::BadRequest)?;
@@ -140,7 +140,8 @@ pub async fn decide(request: HttpRequest, web: Data<Web>, session: Session, form
     if let Some(user) = web.services.connect.mismatches.decide(form.flow, &binding, user, decision).await? {
         Caller::sign_in(&session, user);
     }
-    // Whatever came of it, that page tells. It also leads on to the page that waits, where this form may not.
+    // That page shows the outcome. It can also redirect to the host's waiting page, which this form's policy does not
+    // allow.
     Ok(see_other(&done(form.flow)))
 }
 
@@ -167,7 +168,7 @@ fn retry_url(web: &Web, opener: &Origin, by_backend: bool) -> Option<String> {
     }
 }
 
-/// Where it makes sense to try again, there is a link that does.
+/// Renders the error page, with a link to retry if that may help.
 fn failure(
     web: &Web,
     flow: Option<FlowId>,
@@ -192,7 +193,7 @@ fn failure(
     web.templates.page("popup_error.html", &values)
 }
 
-/// Which flow the popup asks for.
+/// The flow whose message the popup requests.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handoff {
@@ -203,8 +204,8 @@ pub struct Handoff {
     peek: bool,
 }
 
-/// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once. The flow's
-/// cookie has done its work then and is removed.
+/// `POST /auth/hubspot/handoff`: returns the message for the opener and the only origin it may be posted to, once.
+/// The flow's cookie is no longer needed then and is removed.
 pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Handoff>) -> Handled {
     same_origin(&request, &web)?;
     let Handoff { flow, peek } = body.0;
@@ -225,7 +226,7 @@ pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Ha
     }
 }
 
-/// The message. Its fields are written out one by one: what is not named here does not leave.
+/// Returns the message as JSON. Its fields are listed one by one, so that no other field is sent.
 fn message_json(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,

@@ -1,4 +1,4 @@
-//! actix-session over our own rows: a session ends on the server, not only in the browser.
+//! actix-session on our own rows: a session ends on the server, not only in the browser.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::services::{BrowserSessions, Use};
 
-/// Sessions in the database.
+/// The store of sessions in the database.
 pub struct Sessions(BrowserSessions, Use);
 
-/// The layer that gives handlers their session.
+/// Returns the middleware that gives handlers their session.
 pub fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
     let secure = web.config.server.secure_cookies();
     let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
@@ -26,7 +26,7 @@ pub fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
         .cookie_same_site(SameSite::Lax)
         .cookie_path("/".to_owned())
         .cookie_content_security(CookieContentSecurity::Private)
-        // How long a session lasts is decided where its row is; the cookie goes with the browser.
+        // The lifetime of a session is in its row; the cookie ends with the browser.
         .session_lifecycle(BrowserSession::default())
         .build()
 }
@@ -41,8 +41,8 @@ impl SessionStore for Sessions {
         SessionKey::try_from(key.expose().to_owned()).map_err(|why| SaveError::Other(why.into()))
     }
 
-    /// A session that changes gets a new key. The new one is written before the old one goes: should the database fail
-    /// in between, nobody is left without a session.
+    /// Saves a changed session with a new key. The new row is written before the old one is deleted: if the database
+    /// fails in between, the user still has a session.
     async fn update(
         &self,
         key: SessionKey,
@@ -54,7 +54,7 @@ impl SessionStore for Sessions {
         Ok(new)
     }
 
-    /// The row's own time is moved when it is loaded.
+    /// Does nothing: the expiry in the row is updated when the session is loaded.
     async fn update_ttl(&self, _: &SessionKey, _: &Duration) -> Result<(), anyhow::Error> {
         Ok(())
     }

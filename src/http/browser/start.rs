@@ -23,13 +23,13 @@ use crate::http::request::span::about_flow;
 use crate::http::templates::html;
 use crate::services::{StartConnect, Started};
 
-/// What a page may ask for when it begins a connect.
+/// The parameters with which a page starts an authorization request.
 const FIELDS: [&str; 7] =
     ["origin", "portal_id", "return_url", "challenge", "opener_challenge", "mode", SESSION];
-/// The token of a connect session, in the body of a POST alone: addresses are kept in histories and logs.
+/// The token of a connect session, only in the body of a POST: URLs are kept in histories and logs.
 const SESSION: &str = "connect_session";
 
-/// `GET /auth/hubspot/start`: begins a connect by a link, or by a hand-written `window.open`.
+/// `GET /auth/hubspot/start`: starts an authorization request from a link, or from a hand-written `window.open`.
 pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     let fields = Query::parse(request.query_string(), &FIELDS)?;
     if fields.get(SESSION).is_some() {
@@ -37,7 +37,7 @@ pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Sessio
     }
     navigation_only(&request)?;
     let limit = admit(&request, &web, &web.limits.starts);
-    // The launch page of a challenge asks the user itself.
+    // With a challenge, the launch page asks the user itself.
     if limit.is_ok() && fields.get("challenge").is_none() && was_not_asked_for(&request) {
         return confirmation(&request, &web, fields.get("origin"));
     }
@@ -48,7 +48,7 @@ pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Sessio
     started.map_err(|problem| problem.opener(notified_opener(&web, &fields)))
 }
 
-/// `POST /auth/hubspot/start`: begins a connect by a form, whose sender the browser names.
+/// `POST /auth/hubspot/start`: starts an authorization request from a form, whose sender the browser names.
 pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Session, body: String) -> Handled {
     if request.content_type() != "application/x-www-form-urlencoded" {
         return Err(Problem::new(ProblemCode::BadRequest));
@@ -67,15 +67,16 @@ pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Sessio
     started.map_err(|problem| problem.opener(notified_opener(&web, &fields)))
 }
 
-/// Returns the origin that the page of a refused start reports to. Where the host page goes to HubSpot itself, the window
-/// may have an opener, but that page has not started this.
+/// Returns the origin that the page of a refused start reports to. If the host page itself navigates to HubSpot, the
+/// window may have an opener, but that page has not started this.
 fn notified_opener(web: &Web, fields: &Query) -> Option<Origin> {
     let mode: Mode = fields.get("mode").map(str::parse).transpose().ok()?.unwrap_or_default();
     let opener = web.services.connect.starts.opener(fields.get("origin")).ok()?;
     (mode == Mode::Popup).then_some(opener)
 }
 
-/// The page that has sent a form, as far as the browser says. One that sends no referrer sends the origin `null`.
+/// Returns the origin of the page that sent a form, if the browser names it. A page that sends no referrer sends the
+/// origin `null`.
 fn sender(request: &HttpRequest, web: &Web) -> Option<String> {
     if fetch_header(request, "sec-fetch-site") == Some("same-origin") {
         return Some(web.config.server.origin().to_string());
@@ -116,10 +117,10 @@ async fn start(
     let flow = started.as_ref().map_or_else(|problem| problem.flow, |started| Some(started.flow));
     flow.into_iter().for_each(about_flow);
     let started = started?;
-    // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
+    // A form must not be answered with a redirect: a host page's `form-action` applies to every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
-    // Any page can lead a browser here as often as it likes, and a form of another site comes without our cookies, so no
-    // room could be made for one more. An unverified launch page asks for its cookie in a request of our own origin.
+    // Any page can send a browser here as often as it likes, and a form of another site is sent without our cookies,
+    // so older cookies could not be removed. An unverified launch page requests its cookie from our own origin later.
     if started.is_verified || !goes_by_page {
         bind(&mut answer, request, web, (started.flow, &started.binding, started.expires_at));
     }
@@ -140,13 +141,13 @@ fn bind(
         answer.cookie(cookie);
     }
     let now = web.services.platform.clock.now();
-    // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
+    // The cookie outlives the flow, so that a user who returns too late is shown that in this browser.
     let max_age = expires_at.since(now) + AUTH_REQUEST_RETENTION;
     answer.cookie(web.cookies.new_cookie(flow, binding, now, max_age));
 }
 
-/// The page that leads on to HubSpot: at once, or after the opener has shown its key or the user has confirmed. It holds
-/// the binding, which an opener on another origin cannot read.
+/// Returns the page that leads to HubSpot: at once, or after the opener has shown its key or the user has confirmed.
+/// It contains the binding, which an opener on another origin cannot read.
 fn launch_page(mut answer: HttpResponseBuilder, web: &Web, started: &Started, asks: bool) -> HttpResponse {
     let values = json!({
         "flow": started.flow,
@@ -159,7 +160,7 @@ fn launch_page(mut answer: HttpResponseBuilder, web: &Web, started: &Started, as
     answer.content_type("text/html; charset=utf-8").body(web.templates.page("popup_launch.html", &values))
 }
 
-/// What the launch page's form sends when the user goes on.
+/// The launch page's form when the user continues.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Continued {
@@ -167,8 +168,8 @@ pub struct Continued {
     binding: String,
 }
 
-/// `POST /auth/hubspot/continue`: the user has confirmed the launch page's question. Sets the cookie of the flow; the page
-/// goes on to HubSpot.
+/// `POST /auth/hubspot/continue`: the user has confirmed the launch page's question. Sets the cookie of the flow; the
+/// page then navigates to HubSpot.
 pub async fn continue_start(request: HttpRequest, web: Data<Web>, form: Form<Continued>) -> Handled {
     same_origin(&request, &web)?;
     let Continued { state, binding } = form.0;
@@ -179,26 +180,26 @@ pub async fn continue_start(request: HttpRequest, web: Data<Web>, form: Form<Con
     Ok(launch_page(answer, &web, &started, false))
 }
 
-/// `GET /auth/hubspot/launched`: the launch page once more, where it is reloaded while HubSpot's page is on its way. Its
-/// script has kept where it leads to.
+/// `GET /auth/hubspot/launched`: the launch page again, if it is reloaded while HubSpot's page is loading. Its script
+/// has kept the URL it leads to.
 pub async fn get_launched(web: Data<Web>) -> HttpResponse {
     let values = json!({"flow": "", "origin": "", "proven": true, "authorize_url": ""});
     html(web.templates.page("popup_launch.html", &values))
 }
 
-/// The key that an opener shows, for the flow it has begun.
+/// The key of an opener, for the authorization request that it started.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyOpener {
     /// The attempt.
     flow: FlowId,
-    /// What the opener has shown.
+    /// The key that the opener has shown.
     opener_key: String,
     /// The binding from the launch page. Omit it if the browser already has the cookie.
     binding: Option<String>,
 }
 
-/// `POST /auth/hubspot/launch`: the launch page passes on the key that the opener has shown.
+/// `POST /auth/hubspot/launch`: the launch page forwards the key that the opener has shown.
 pub async fn verify_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<VerifyOpener>) -> Handled {
     same_origin(&request, &web)?;
     let VerifyOpener { flow, opener_key, binding } = body.0;
@@ -212,16 +213,16 @@ pub async fn verify_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<V
     Ok(answer.finish())
 }
 
-/// Another site brought the browser here without a click.
+/// Returns whether another site navigated the browser here without a click.
 fn was_not_asked_for(request: &HttpRequest) -> bool {
     fetch_header(request, "sec-fetch-site") == Some("cross-site")
         && fetch_header(request, "sec-fetch-user").is_none()
 }
 
-/// Asks the user. The link leads back to this address from our own page, which no other site can do.
+/// Asks the user. The link leads back to this URL from our own page, which no other site can do.
 fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Handled {
     let origin = web.services.connect.starts.opener(named)?;
-    // Path and query alone: a request line may name another host.
+    // Only path and query: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
     let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
     Ok(html(web.templates.page("start_confirm.html", &values)))

@@ -25,11 +25,12 @@ use crate::http::request::cors::READ_TOKEN;
 use crate::http::request::query::ApiQuery;
 use crate::services::{Connection, Reader};
 
-/// A longer wait would outlast proxies on the way.
+/// The longest wait: a longer one would exceed the timeouts of proxies in between.
 const MAX_WAIT: Duration = Duration::from_secs(25);
 
-/// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session or of the user of a read token, or
-/// with a verifier the attempt that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
+/// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session or of the user of a read token,
+/// or with a verifier the authorization request that the page started. With `wait` and the ETag of the last response,
+/// it responds as soon as something has changed.
 #[utoipa::path(
     get, path = "/api/hubspot/status", tag = "page",
     summary = "Connections of a session or of a user, or the status of an attempt",
@@ -79,12 +80,12 @@ fn read_token(request: &HttpRequest) -> Option<Secret> {
     Some(Secret::new(token.to_owned()))
 }
 
-/// Who may see the connections of a user: by a session of the browser, or by a read token.
+/// The holder of a browser session or of a read token, who may see the connections of a user.
 struct Viewer {
     user: Option<UserId>,
     /// The host's id of the user of a read token.
     external_user: Option<ExternalUserId>,
-    /// When the session or the token ends.
+    /// The time at which the session or the token ends.
     ends_at: Timestamp,
 }
 
@@ -104,7 +105,7 @@ impl From<Reader> for Viewer {
 async fn user_status(request: &HttpRequest, web: &Web, viewer: Option<Viewer>, deadline: Instant) -> Handled {
     let known = known_tag(request);
     let user = viewer.as_ref().and_then(|viewer| viewer.user);
-    // An action in another tab may have moved the end: the next request sees whether it has come.
+    // An action in another tab may have extended the session: the next request checks whether it has ended.
     let ends_at = viewer.as_ref().map(|viewer| viewer.ends_at.since(web.services.platform.clock.now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
     let mut subscription =
@@ -123,7 +124,7 @@ async fn user_status(request: &HttpRequest, web: &Web, viewer: Option<Viewer>, d
         if Instant::now() >= deadline || web.services.is_stopping() {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
-        // A request without a user gets none by waiting.
+        // A request without a user does not get one by waiting.
         let Some(subscription) = &mut subscription else { return Ok(unchanged_for_now(tag)) };
         if !wait(request, subscription, deadline.min(next_expiry(&connections, now))).await {
             return Ok(unchanged_for_now(tag));
@@ -131,7 +132,7 @@ async fn user_status(request: &HttpRequest, web: &Web, viewer: Option<Viewer>, d
     }
 }
 
-/// When the passing of time alone changes the answer: an access token that is not refreshed expires.
+/// Returns when the response changes without any event: at the expiry of an access token that is not refreshed.
 fn next_expiry(connections: &[Connection], now: Timestamp) -> Instant {
     let ends = connections.iter().map(|connection| connection.token.expires_at).filter(|end| *end > now);
     Instant::now() + ends.min().map_or(MAX_WAIT, |end| end.since(now))
@@ -233,7 +234,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.
+/// Returns a hash of the response, with the time of the next refresh in place of the seconds until then.
 fn etag(viewer: Option<&Viewer>, connections: &[Connection], now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
     if !connections.is_empty() {

@@ -97,7 +97,7 @@ fn class(has: impl Fn(char) -> bool) -> String {
     let codes: Vec<u32> = UNFIT.iter().filter(|c| has(**c)).map(|c| u32::from(*c)).collect();
     let ranges = codes.chunk_by(|one, next| one + 1 == *next);
     let written = |code: &u32| match char::from_u32(*code) {
-        // Only what stands for itself is read alike by every dialect of regular expressions.
+        // Only characters that stand for themselves are read alike by every dialect of regular expressions.
         Some(c) if *code > 0xffff => c.to_string(),
         _ => format!("\\u{code:04x}"),
     };

@@ -120,7 +120,7 @@ pub async fn openapi_document(request: HttpRequest) -> HttpResponse {
     TEXT.answer(&request)
 }
 
-/// The description of the API as a page to read.
+/// Returns the description of the API as an HTML page.
 #[utoipa::path(
     get, path = "/api/docs", tag = "service",
     summary = "This description, as a page to read",
@@ -217,7 +217,7 @@ fn schemes() -> [(&'static str, SecurityScheme); 4] {
     ]
 }
 
-/// RFC 9457, with the members that programs go by.
+/// Returns the schema of a problem (RFC 9457 with extension members).
 fn problem() -> Schema {
     let of = |kind, about: &str| ObjectBuilder::new().schema_type(kind).description(Some(about));
     let text = |about: &str| of(Type::String, about);
@@ -247,7 +247,7 @@ fn problem() -> Schema {
     required.into_iter().fold(object, ObjectBuilder::required).into()
 }
 
-/// The codes of the one table.
+/// Returns the schema of the problem codes.
 fn codes() -> Schema {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
@@ -308,8 +308,8 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// Describes all responses with content as one: HubSpot may respond with any status, so a status does not say whose response it is. A
-/// generated client that took each 404 for a problem of the service could not read HubSpot's.
+/// Merges all responses with content into one: HubSpot may respond with any status, so a status does not say whose
+/// response it is. A generated client that took each 404 for a problem of the service could not read HubSpot's.
 fn share_with_hubspot(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     let Some(RefOr::T(mut any)) = responses.remove("default") else { return };
@@ -331,9 +331,9 @@ fn asks_for_key(operation: &Operation) -> bool {
     asked.as_array().is_some_and(|ways| ways.iter().any(|way| way.get("api_key").is_some()))
 }
 
-/// draft-ietf-httpapi-idempotency-key-header-07.
+/// Adds the idempotency key (draft-ietf-httpapi-idempotency-key-header-07).
 fn add_idempotency(operation: &mut Operation) {
-    // Printable ASCII without quotation mark and backslash, and no space at its ends.
+    // Printable ASCII without quotation marks and backslashes, and no space at its ends.
     let form = r"^[!#-\[\]-~]([ !#-\[\]-~]{0,253}[!#-\[\]-~])?$";
     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(form));
     let key = ParameterBuilder::new()
@@ -359,7 +359,7 @@ fn add_idempotency(operation: &mut Operation) {
     }
 }
 
-/// The query and the body are read strictly, also where a request has none.
+/// Adds the problems of the query and the body, which are read strictly even if a request takes none.
 fn add_bad_requests(method: &str, operation: &mut Operation) {
     let mut add = |code: &str, about: &str| {
         let is_named = match operation.responses.responses.get("400") {
@@ -387,7 +387,7 @@ fn describe_too(operation: &mut Operation, status: &str, about: &str) {
     }
 }
 
-/// draft-ietf-httpapi-ratelimit-headers-10.
+/// Adds the rate limit headers (draft-ietf-httpapi-ratelimit-headers-10).
 fn add_limits(response: &mut Response) {
     for (name, about) in [
         (

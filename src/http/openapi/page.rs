@@ -1,5 +1,5 @@
-//! `GET /api/docs`: the description of the API as a page to read. It is written on the server, so that it needs no
-//! script and nothing from anywhere else.
+//! `GET /api/docs`: the description of the API as an HTML page. It is rendered on the server, so that it needs no
+//! script and no external file.
 
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A line for a terminal, with everything that has to be there.
+    /// Returns a command for a terminal, with all required parameters.
     fn curl(&self, method: &str, path: &str, operation: &Value, base: &str) -> String {
         let path = path.replace("{id}", SOME_ID).replace("{path}", "crm/v3/objects/contacts");
         let path = path.split('{').enumerate().fold(String::new(), |path, (at, part)| match at {
@@ -123,7 +123,7 @@ impl Reader<'_> {
         json!({"name": name, "about": about, "fields": fields, "words": words, "type": kind})
     }
 
-    /// The fields of an object, with those of the parts that it is put together from.
+    /// Returns the fields of an object, with those of the schemas that it is composed of.
     fn fields(&self, schema: &Value) -> Vec<(String, Value, bool)> {
         let schema = self.followed(schema);
         let parts = schema["allOf"].as_array().into_iter().flatten();
@@ -142,7 +142,7 @@ impl Reader<'_> {
         pointer.and_then(|pointer| self.0.pointer(pointer)).unwrap_or(schema)
     }
 
-    /// What kind of value it is, as HTML with links to what has a name.
+    /// Returns the type of a value, as HTML with links to named schemas.
     fn kind(&self, schema: &Value) -> String {
         if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
             return format!("<a href=\"#schema-{0}\">{0}</a>", escaped(name));
@@ -171,7 +171,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A value of this kind: the example that is given, else the least there can be.
+    /// Returns an example of a value: the given one, otherwise a minimal one.
     fn example(&self, schema: &Value, depth: usize) -> Value {
         let schema = self.followed(schema);
         let given = [&schema["example"], &schema["examples"][0], &schema["enum"][0]];
@@ -190,7 +190,7 @@ impl Reader<'_> {
             ("boolean", _) => true.into(),
             ("array", _) if depth < MAX_DEPTH => json!([self.example(&schema["items"], depth + 1)]),
             ("object", _) if depth < MAX_DEPTH => {
-                // What has to be there, and what is shown how it looks.
+                // Required fields, and those with an example.
                 let wanted = |field: &Value, required| required || !field["example"].is_null();
                 let fields =
                     self.fields(schema).into_iter().filter(|(_, field, required)| wanted(field, *required));
@@ -202,7 +202,7 @@ impl Reader<'_> {
     }
 }
 
-/// Who may call an operation, in words.
+/// Returns who may call an operation, in words.
 fn access(security: &Value) -> String {
     let ways = security.as_array().into_iter().flatten().map(|way| match entries(way).next() {
         None => "anyone".to_owned(),
@@ -228,7 +228,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// HTML of a text in which code stands between backticks.
+/// Returns the HTML of a text in which backticks enclose code.
 fn inline(text: &str) -> String {
     let parts = text.split('`').map(escaped).enumerate();
     parts.map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part }).collect()
