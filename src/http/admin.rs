@@ -1,4 +1,4 @@
-//! The admin listener: its routes, and by which hosts it may be called.
+//! The admin listener: its routes, and the hosts by which it may be called.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::health;
 use super::{Web, at};
 use crate::domain::origin::is_loopback;
 
-/// The routes. Orchestrators ask `/livez` by any host, as on the public listener.
+/// Registers the routes. Orchestrators call `/livez` by any host, as on the public listener.
 pub fn routes(web: &Data<Web>, routes: &mut ServiceConfig) {
     routes.app_data(web.clone()).service(at("/livez", actix::get().to(health::get_live))).service(
         actix::scope("")
@@ -25,8 +25,8 @@ pub fn routes(web: &Data<Web>, routes: &mut ServiceConfig) {
     );
 }
 
-/// Refuses a request for a host that is not known: a page whose name was made to resolve to this address (DNS
-/// rebinding) could read the answers otherwise.
+/// Refuses a request for an unknown host: otherwise a page whose name was made to resolve to this address (DNS
+/// rebinding) could read the responses.
 async fn check_host<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -40,7 +40,7 @@ async fn check_host<B: MessageBody + 'static>(
     Ok(request.into_response(answer).map_into_right_body())
 }
 
-/// Whether the listener may be called by this host, with any port.
+/// Returns whether the listener may be called by this host, with any port.
 fn is_known(host: &str, web: &Web) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let Ok(host) = Host::parse(authority.host()) else { return false };

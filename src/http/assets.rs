@@ -1,4 +1,4 @@
-//! Files served as they are, from inside the binary.
+//! Static files, served from inside the binary.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use actix_web::web::Path;
 use super::problem::{Handled, ProblemCode};
 use super::public_text::PublicText;
 
-/// Declares the files by their names and media types.
+/// Declares the files with their names and media types.
 macro_rules! files {
     ($($name:literal: $kind:literal,)+) => {
         const FILES: &[(&str, &str, &str)] =
@@ -36,7 +36,7 @@ files! {
     "icon.svg": "image/svg+xml",
 }
 
-/// The files, compressed when the first of them is asked for.
+/// The files, compressed at the first request for any of them.
 static TEXTS: LazyLock<HashMap<&str, PublicText>> =
     LazyLock::new(|| FILES.iter().map(|(name, kind, text)| (*name, PublicText::new(kind, *text))).collect());
 
@@ -45,7 +45,7 @@ pub(super) async fn get_asset(request: HttpRequest, file: Path<String>) -> Handl
     let found = TEXTS.get(file.as_str()).ok_or(ProblemCode::NotFound)?;
     let mut answer = found.answer(&request);
     if file.starts_with("sdk/") {
-        // A module is fetched with CORS (HTML standard); it is the same for everyone.
+        // A module is fetched with CORS (HTML standard); it is the same for all callers.
         answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     Ok(answer)

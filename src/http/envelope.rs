@@ -1,5 +1,5 @@
-//! What goes around every answer: the host check, the request's id, the security headers, problems written out, one
-//! line in the log.
+//! The envelope around every request: host check, request id, security headers, bodies of problems, one line in the
+//! log.
 
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
@@ -34,7 +34,7 @@ use super::templates::error_page;
 use crate::config::Server;
 use crate::config::marketplace::INSTALL;
 
-/// For pages: nothing but our own files, nothing inline, never in a frame.
+/// The policy for pages: only our own files, nothing inline, never in a frame.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; \
@@ -44,7 +44,7 @@ const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; fr
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 const HSTS_SUBDOMAINS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
-/// What every answer says, whoever asks.
+/// The headers of every response.
 const ALWAYS: [(HeaderName, HeaderValue); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -61,7 +61,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Wraps every request.
 ///
 /// # Errors
-/// None: what goes wrong inside becomes an answer.
+/// None: a failure inside becomes a response.
 pub async fn envelope(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -96,12 +96,13 @@ async fn answer(
         Some(problem) => refuse(request, &problem),
         None => match to_its_end(&next, request).await {
             Ok(response) => response.map_into_boxed_body(),
-            // A layer has failed, not a handler: the session layer, for want of the database. There is no request left
-            // to answer, so the answer travels as an error that is finished already.
+            // A middleware has failed, not a handler: the session middleware, because the database is unavailable.
+            // There is no request left to respond to, so the response is returned as an error that is finished
+            // already.
             Err(why) => {
                 tracing::error!(error = %why, "middleware failed");
                 let mut answer = match back_to {
-                    // Code and state must not stay in the address, whatever happens.
+                    // Code and state must not stay in the URL, whatever happens.
                     Some(done) => see_other(&done),
                     None => unanswered(&why).error_response(),
                 };
@@ -116,8 +117,8 @@ async fn answer(
     Ok(response)
 }
 
-/// Answers HEAD as GET is answered; the server leaves the body out (RFC 9110 section 9.3.2). HubSpot answers what is passed
-/// on to it.
+/// Treats HEAD as GET; the server leaves the body out (RFC 9110 section 9.3.2). For proxied requests, HubSpot does
+/// that.
 fn head_as_get(request: &mut ServiceRequest) {
     if request.method() == Method::HEAD && !is_streamed(request.path()) {
         request.head_mut().method = Method::GET;
@@ -137,9 +138,9 @@ fn allow_head(headers: &mut HeaderMap) {
     }
 }
 
-/// Runs a handler to its end although its caller hangs up: what it has begun to change is followed by what has to
-/// follow. (A logout that stopped halfway would leave the session.) Reads change nothing, and end with their caller: a
-/// poll without one would wait for nobody. So does what is passed on to HubSpot.
+/// Runs a handler to its end even if its caller hangs up, so that a change that has started is completed. (A logout
+/// that stopped halfway would leave the session.) Reads change nothing, and end with their caller: a poll would
+/// otherwise wait without one. So do proxied requests.
 async fn to_its_end<B: MessageBody + 'static>(
     next: &Next<B>,
     request: ServiceRequest,
@@ -154,7 +155,7 @@ async fn to_its_end<B: MessageBody + 'static>(
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
         polled.unwrap_or_else(|_| Poll::Ready(panicked()))
     });
-    // What never waits cannot be cut off, and needs no task of its own.
+    // A handler that never waits cannot be cut off, and needs no task of its own.
     let begin = poll_fn(|context| Poll::Ready(Pin::new(&mut caught).poll(context)));
     match begin.await {
         Poll::Ready(answer) => answer,
@@ -163,12 +164,12 @@ async fn to_its_end<B: MessageBody + 'static>(
     }
 }
 
-/// What it is called if no handler has answered: one that panicked has said so.
+/// Returns the problem to report if no handler has responded: its own, if a handler panicked.
 fn unanswered(why: &Error) -> Problem {
     why.as_error::<Problem>().cloned().unwrap_or_else(|| Problem::new(ProblemCode::StorageUnavailable))
 }
 
-/// An answer without a look at the request's handler. Where a body has not been read to its end, nothing can follow it.
+/// Responds without calling the handler. If a body has not been read to its end, the connection cannot be used again.
 fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody> {
     let mut answer = problem.error_response();
     if matches!(problem.entry.code, ProblemCode::RequestTimeout | ProblemCode::PayloadTooLarge) {
@@ -177,11 +178,12 @@ fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody
     request.into_response(answer)
 }
 
-/// Gives an answer its body, if it is a problem, and its headers.
+/// Adds the headers to a response, and the body if it is a problem.
 fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &RequestId) {
     if let Some(web) = web {
         if web.services.is_stopping() {
-            // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
+            // A client that continues on the same connection would delay the stop; on a new connection another
+            // replica responds.
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
         if answer.status() == StatusCode::METHOD_NOT_ALLOWED && !web.acts_on_get(path) {
@@ -195,7 +197,7 @@ fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &Request
     }
 }
 
-/// A caller's own id is kept if it is harmless.
+/// Returns the request id: the caller's own, if it is harmless.
 fn request_id(request: &ServiceRequest) -> RequestId {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let harmless = |id: &&str| {
@@ -204,8 +206,8 @@ fn request_id(request: &ServiceRequest) -> RequestId {
     RequestId(given.filter(harmless).map_or_else(fresh_id, str::to_owned))
 }
 
-/// Sixteen digits that nobody guesses and no other request has. A keyed hash of a counter, because asking the system
-/// for randomness costs as much as the rest of a small request.
+/// Returns sixteen digits that cannot be guessed and that no other request has. A keyed hash of a counter, because
+/// asking the system for randomness costs as much as the rest of a small request.
 fn fresh_id() -> String {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -218,14 +220,14 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Returns the authorities of a URL: a client may name the default port too.
+/// Returns the authorities of a URL: a client may name the default port, too.
 pub(super) fn authorities(url: &Url) -> Vec<String> {
     let explicit = url.host_str().zip(url.port_or_known_default());
     explicit.map(|(host, port)| format!("{host}:{port}")).into_iter().chain([authority(url)]).collect()
 }
 
-/// Another name for this address is somebody else's page (DNS rebinding). Health checks come by address, and a backend
-/// may have a name of its own for the API.
+/// Returns the problem of a request with an unexpected `Host`: another name for this address may be an attacker's
+/// (DNS rebinding). Health checks call by address, and a backend may have its own name for the API.
 fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
     if request.path() == "/livez" {
         return None;
@@ -243,13 +245,13 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
     Some(Problem::new(ProblemCode::WrongHost).hint(format!("Expected the host {expected}.")))
 }
 
-/// The value of `Host`, if there is exactly one.
+/// Returns the value of `Host`, if there is exactly one.
 pub(super) fn only_host(request: &ServiceRequest) -> Option<&str> {
     let mut hosts = request.headers().get_all(header::HOST);
     hosts.next().filter(|_| hosts.next().is_none())?.to_str().ok()
 }
 
-/// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.
+/// Writes the body of a problem. An error that is not one of ours is reported by its status, without its own text.
 fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestId) {
     if is_passed_on(answer) {
         return;
@@ -286,7 +288,7 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     *answer = head.set_body(BoxBody::new(body));
 }
 
-/// Names the right path where only a slash at the end is wrong.
+/// Names the right path if only a trailing slash is wrong.
 fn with_path(problem: Problem, path: &str) -> Problem {
     match path.trim_end_matches('/') {
         right if right != path && has_path(right) => {
@@ -300,7 +302,7 @@ fn is_passed_on(answer: &HttpResponse) -> bool {
     answer.extensions().contains::<PassedOn>()
 }
 
-/// What a bare status of the framework means.
+/// Returns the problem for a bare status of the framework.
 fn by_status(status: StatusCode) -> Problem {
     Problem::new(match status.as_u16() {
         404 => ProblemCode::NotFound,
@@ -315,14 +317,14 @@ fn by_status(status: StatusCode) -> Problem {
 fn secure(headers: &mut HeaderMap, path: &str, server: &Server) {
     let popup = path.starts_with("/auth/") || path == INSTALL;
     let opens_popups = matches!(path, "/" | "/login" | "/logout" | CLAIM);
-    // Any other policy on a popup page would cut it from its opener for good.
+    // Any other policy on a popup page would cut it off from its opener permanently.
     let opener = match (popup, opens_popups) {
         (true, _) => "unsafe-none",
         (false, true) => "same-origin-allow-popups",
         (false, false) => "same-origin",
     };
     let policy = if is_api(path) { API_POLICY } else { PAGE_POLICY };
-    // What host pages may load or probe.
+    // The responses that host pages may load or probe.
     let cross_origin =
         path.starts_with("/api/hubspot/status") || path.starts_with("/static/sdk/") || path == "/livez";
     let resource = if cross_origin { "cross-origin" } else { "same-origin" };
@@ -341,15 +343,15 @@ fn secure(headers: &mut HeaderMap, path: &str, server: &Server) {
     }
 }
 
-/// Logs one line per request, without its query: that carries codes and states. A page with a problem has a support code,
-/// so its line is there at the default level.
+/// Logs one line per request, without its query, which contains codes and states. A page with a problem shows a
+/// support code, so its line is logged at the default level.
 fn log(response: &ServiceResponse<BoxBody>, web: Option<&Web>, started: Instant) {
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let answer = response.response();
     let extensions = answer.extensions();
     match extensions.get::<Problem>().map(|problem| (problem.entry.code.as_str(), problem.about())) {
-        // HubSpot's own errors are passed on without a problem of ours.
+        // HubSpot's own errors are forwarded without a problem of ours.
         _ if is_passed_on(answer) => tracing::debug!(status, duration_ms, "request"),
         Some((code, about)) if status >= 500 => {
             tracing::error!(code, about, status, duration_ms, "request failed");

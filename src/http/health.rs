@@ -1,4 +1,4 @@
-//! Live, ready, metrics.
+//! Liveness, readiness, metrics.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
@@ -28,7 +28,8 @@ pub(super) async fn get_live() -> HttpResponse {
     HttpResponse::Ok().json(Live { status: "ok" })
 }
 
-/// `GET /readyz`: whether it can do its work. HubSpot's troubles are told and do not count: reads are served on.
+/// `GET /readyz`: whether the service can do its work. A failure of HubSpot is shown and does not count: reads are
+/// still served.
 pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
     let ready = web.services.maintenance.readiness().await;
     let body = json!({

@@ -1,4 +1,4 @@
-//! The route table and the order of the layers, on one screen.
+//! The route table and the order of the middleware, on one screen.
 
 mod admin;
 mod api;
@@ -41,12 +41,12 @@ use crate::domain::origin::AllowedOrigins;
 use crate::services::{Services, Use};
 use crate::telemetry::metrics::Metrics;
 
-/// How many lines about problems are logged at once, and in what time one more: users are not that many, and a stranger
-/// cannot fill the log.
+/// The number of lines about problems that are logged at once, and the interval for one more: users need fewer, and
+/// an attacker cannot fill the log.
 const LOG_LINES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 const LOG_LINE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the handlers share.
+/// The state that the handlers share.
 pub struct Web {
     services: Services,
     metrics: Arc<Metrics>,
@@ -54,22 +54,22 @@ pub struct Web {
     config: Config,
     csrf: csrf::Csrf,
     limits: RequestLimits,
-    /// The page that describes the API, once it was asked for.
+    /// The page that describes the API, after the first request for it.
     docs: OnceLock<public_text::PublicText>,
-    /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
+    /// The hosts that requests may name: PUBLIC_URL's and the redirect URI's.
     hosts: Vec<String>,
     cookies: cookies::FlowCookies,
     session_key: actix_web::cookie::Key,
 }
 
-/// How often something may be done.
+/// The rate limits.
 struct RequestLimits {
     starts: limits::PerAddress,
     unverified_starts: limits::PerAddress,
     installs: limits::PerAddress,
     stateless_codes: limits::PerProcess,
     wrong_keys: limits::PerAddress,
-    /// Lines at the default level about requests that anybody can send.
+    /// Log lines at the default level about requests that need no authentication.
     lines: limits::PerProcess,
     keys: api::KeyLimits,
 }
@@ -79,7 +79,8 @@ impl RequestLimits {
         Self {
             starts: limits::PerAddress::new(settings.starts_per_minute),
             unverified_starts: limits::PerAddress::new(settings.unverified_starts_per_minute),
-            // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
+            // A separate limit, so that requests which another site makes a browser send here do not keep its user
+            // from connecting.
             installs: limits::PerAddress::new(settings.starts_per_minute),
             stateless_codes: limits::PerProcess::new(
                 install::STATELESS_CODES,
@@ -100,7 +101,7 @@ impl std::fmt::Debug for Web {
 }
 
 impl Web {
-    /// The handlers' share of the service.
+    /// Returns the state that the handlers share.
     pub fn new(
         config: &Config,
         services: Services,
@@ -128,7 +129,7 @@ impl Web {
         path == CALLBACK || path == self.config.hubspot.redirect_uri.path()
     }
 
-    /// Returns whether GET at this path begins or finishes something. HEAD must not, which programs send that only check a
+    /// Returns whether GET at this path starts or finishes something. HEAD must not: programs send it only to check a
     /// link.
     fn acts_on_get(&self, path: &str) -> bool {
         matches!(path, START | INSTALL) || self.is_callback(path)
@@ -138,24 +139,24 @@ impl Web {
         &self.config.security.host_origins
     }
 
-    /// The public routes. The envelope goes around all of them, sessions around those that look at cookies.
+    /// Registers the public routes. The envelope wraps all of them, sessions wrap those that use cookies.
     pub fn routes(web: &Data<Self>, routes: &mut ServiceConfig) {
         let callback = web.config.hubspot.redirect_uri.path().to_owned();
         routes
             .app_data(web.clone())
-            // Anyone
+            // Any caller
             .service(
                 at("/livez", actix::get().to(health::get_live)).route(actix::head().to(health::get_live)),
             )
             .service(at("/api/openapi.json", actix::get().to(openapi::openapi_document)))
             .service(at("/api/docs", actix::get().to(openapi::get_docs)))
-            // A scope, because its name is compared as it stands; a pattern would be tried on every request.
+            // A scope, because its prefix is compared literally; a pattern would be matched against every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend
             .configure(api::routes)
             // HubSpot's Marketplace
             .configure(|routes| install::routes(web, routes))
-            // The host page, and our own: polls, which keep no session alive
+            // The host's page and our own: polls, which do not keep a session alive
             .service(
                 at("/api/hubspot/status", actix::get().to(status::get_status))
                     .wrap(cors::cors(web, "GET"))
@@ -164,7 +165,7 @@ impl Web {
             .service(
                 actix::scope("")
                     .wrap(session::layer(web, Use::Action))
-                    // The person's browser, in the popup
+                    // The user's browser, in the popup
                     .service(
                         at(START, actix::get().to(start::start_by_link))
                             .route(actix::post().to(start::start_by_form)),
@@ -179,7 +180,7 @@ impl Web {
                         actix::resource(vec![CALLBACK.to_owned(), callback])
                             .route(actix::get().to(callback::finish_auth)),
                     )
-                    // Whoever was sent a link
+                    // The user who opens a hosted link
                     .service(at(HOSTED_LINK, actix::get().to(link::get_link)))
                     .service(at("/auth/hubspot/link", actix::post().to(link::read_link)))
                     .service(at("/auth/hubspot/link/open", actix::post().to(link::open_link)))
@@ -195,7 +196,7 @@ impl Web {
                         at("/api/hubspot/disconnect", actix::post().to(disconnect::disconnect_connection))
                             .wrap(cors::cors(web, "POST")),
                     )
-                    // The person
+                    // The user's own pages
                     .service(at("/", actix::get().to(pages::get_index)))
                     .service(at("/login", actix::get().to(pages::get_login)))
                     .service(
@@ -207,7 +208,7 @@ impl Web {
     }
 }
 
-/// A resource with one method. `route` adds further ones.
+/// Returns a resource with one method. `route` adds further ones.
 fn at(path: &str, route: Route) -> Resource {
     actix::resource(path).route(route)
 }

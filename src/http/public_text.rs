@@ -1,6 +1,6 @@
-//! Texts that are the same for everybody, with their compressed form.
+//! Texts that are the same for all callers, with their compressed form.
 //!
-//! Nothing else is compressed: the length of a compressed page tells of the secrets in it (BREACH).
+//! Nothing else is compressed: the length of a compressed page reveals secrets in it (BREACH).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -21,7 +21,7 @@ pub(super) struct PublicText {
     gzip: Form,
 }
 
-/// The text in one coding, and what stands for it.
+/// The text in one coding, and its ETag.
 #[derive(Debug)]
 struct Form {
     bytes: Bytes,
@@ -39,7 +39,7 @@ impl PublicText {
         Self { kind, plain, gzip }
     }
 
-    /// Answers a request, in the coding that the client prefers.
+    /// Responds to a request, in the coding that the client prefers.
     pub fn answer(&self, request: &HttpRequest) -> HttpResponse {
         let codings = [Encoding::gzip(), Encoding::identity()];
         let accepted =
@@ -71,7 +71,7 @@ impl Form {
 
     fn is_known(&self, request: &HttpRequest) -> bool {
         let known = request.headers().get(IF_NONE_MATCH).and_then(|known| known.to_str().ok());
-        // A proxy that compresses or decompresses makes a tag a weak one (RFC 9110 section 13.1.2).
+        // A proxy that compresses or decompresses turns an ETag into a weak one (RFC 9110 section 13.1.2).
         known.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == self.tag))
     }
 }

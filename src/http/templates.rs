@@ -6,7 +6,7 @@ use tera::{Context, Tera};
 
 use super::problem::{Entry, Problem};
 
-/// Declares the pages by their names.
+/// Declares the pages with their names.
 macro_rules! files {
     ($($name:literal),+) => {
         const FILES: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../templates/", $name)))),+];
@@ -25,17 +25,17 @@ files! {
 pub struct Templates(Tera);
 
 impl Templates {
-    /// Compiles them.
+    /// Compiles the pages.
     ///
     /// # Errors
-    /// [`tera::Error`] if one does not compile; a test sees to it that all do.
+    /// [`tera::Error`] if one does not compile; a test ensures that all do.
     pub fn new() -> Result<Self, tera::Error> {
         let mut tera = Tera::new();
         tera.add_raw_templates(FILES.iter().copied())?;
         Ok(Self(tera))
     }
 
-    /// A page with its values. A page that fails is told plainly, and in full in the log.
+    /// Renders a page with its values. If that fails, the page says so without details, which are logged.
     pub(super) fn page(&self, name: &str, values: &impl Serialize) -> String {
         let rendered = Context::from_serialize(values).and_then(|context| self.0.render(name, &context));
         rendered.unwrap_or_else(|why| {
@@ -50,7 +50,7 @@ pub(super) fn html(page: String) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
 }
 
-/// The page of a problem.
+/// Renders the page of a problem.
 pub(super) fn error_page(templates: &Templates, problem: &Problem, support_code: &str) -> String {
     let Entry { code, status, title, detail, .. } = problem.entry;
     let values = serde_json::json!({

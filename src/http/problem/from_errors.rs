@@ -1,5 +1,5 @@
-//! Which problem each error of the verbs is. The macros make a `match` without `_` of each list: an error that is not
-//! listed does not compile.
+//! The problem of each error of the services. The macros generate a `match` without `_` for each list: an error that
+//! is not listed does not compile.
 
 use super::{Problem, ProblemCode};
 use crate::domain::failure::FailureCode;
@@ -8,7 +8,7 @@ use crate::services::{
     OnceError, PickupCodeError, SessionError, StartError, StoreError, Unreadable, WebhookError,
 };
 
-/// Declares the problem of each failure: of most, the one with the same name.
+/// Declares the problem of each failure: for most, the one with the same name.
 macro_rules! failures {
     ($($same:ident)+; InternalError: $($internal:ident)+) => {
         impl From<FailureCode> for ProblemCode {
@@ -41,7 +41,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Declares the problems of errors that are a code each, or the database's.
+/// Declares the problems of errors whose variants are a code each, or a database error.
 macro_rules! codes {
     ($($error:ident { $($variant:ident => $code:ident,)+ })+) => {$(
         impl From<$error> for Problem {

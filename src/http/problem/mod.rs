@@ -1,7 +1,7 @@
-//! Problems: what an answer is that is not what was asked for.
+//! Problems: error responses.
 //!
-//! A handler answers with a [`Problem`]; the envelope writes it as a page or as `application/problem+json` (RFC 9457),
-//! with the request's id. What went wrong inside is for the log.
+//! A handler returns a [`Problem`]; the envelope writes it as a page or as `application/problem+json` (RFC 9457),
+//! with the request's id. Internal causes are only logged.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -21,17 +21,17 @@ mod table;
 pub(super) use table::Entry;
 pub use table::{ProblemCode, error_table};
 
-/// An answer that is not what was asked for.
+/// An error response.
 #[derive(Debug, Clone, Error)]
 #[error("{}", .entry.code)]
 pub(super) struct Problem {
-    /// Its line in the table.
+    /// Its entry in the table.
     pub entry: &'static Entry,
-    /// What is special about this one, for the developer who reads it. Never a value out of the request.
+    /// Details of this occurrence, for the developer. Never a value from the request.
     hint: Option<String>,
-    /// The part of the body it is about (RFC 6901).
+    /// The part of the body that caused it (RFC 6901).
     pointer: Option<String>,
-    /// After how many seconds it may be tried again, where that is known.
+    /// The number of seconds after which to retry, if known.
     pub retry_after: Option<u64>,
     /// The origin of the page that opened the window in which this problem is shown, if that page may be notified.
     pub opener: Option<Origin>,
@@ -54,37 +54,37 @@ impl Problem {
         Self::new(ProblemCode::ValidationFailed).pointer(pointer).hint(hint)
     }
 
-    /// With a sentence of what is special about this one.
+    /// Adds a sentence about this occurrence.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// With the part of the body that it is about.
+    /// Adds the part of the body that caused it.
     pub fn pointer(self, pointer: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), ..self }
     }
 
-    /// With the time after which it may be tried again.
+    /// Adds the time after which to retry.
     pub fn retry_after(self, pause: Duration) -> Self {
         Self { retry_after: Some(retry_after::seconds(pause)), ..self }
     }
 
-    /// With the page that the problem's own page reports it to.
+    /// Adds the page that the problem's own page reports to.
     pub fn opener(self, opener: Option<Origin>) -> Self {
         Self { opener, ..self }
     }
 
-    /// With the authorization request that keeps it.
+    /// Adds the authorization request that keeps it.
     pub fn flow(self, flow: Option<FlowId>) -> Self {
         Self { flow, ..self }
     }
 
-    /// Returns what is special about this one, or the part of the body that it is about.
+    /// Returns the details of this occurrence, or the part of the body that caused it.
     pub fn about(&self) -> Option<&str> {
         self.hint.as_deref().or(self.pointer.as_deref())
     }
 
-    /// RFC 9457, with the members that programs go by.
+    /// Returns the body (RFC 9457 with extension members).
     pub fn json(&self, instance: &str, request_id: &str) -> Value {
         let Entry { code, status, title, detail, retryable } = self.entry;
         let mut body = json!({
@@ -117,7 +117,7 @@ impl ResponseError for Problem {
         StatusCode::from_u16(self.entry.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The envelope fills in the body: it knows the request.
+    /// Returns a response without a body, which the envelope writes because it knows the request.
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::new(self.status_code());
         response.extensions_mut().insert(self.clone());
@@ -125,7 +125,7 @@ impl ResponseError for Problem {
     }
 }
 
-/// Writes a JSON pointer as people write the path of a field.
+/// Writes a JSON pointer as a dotted path.
 fn field(pointer: &str) -> String {
     let path = pointer.split('/').skip(1).fold(String::new(), |path, part| match part.parse::<usize>() {
         Ok(_) => format!("{path}[{part}]"),
@@ -135,7 +135,7 @@ fn field(pointer: &str) -> String {
     if path.is_empty() { "The body".to_owned() } else { format!("`{path}`") }
 }
 
-/// How a handler ends: with an answer, or with the problem that stands in its place.
+/// The result of a handler: a response or a problem.
 pub(super) type Handled = Result<HttpResponse, Problem>;
 
 pub(super) async fn not_found() -> Handled {

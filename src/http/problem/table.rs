@@ -1,13 +1,13 @@
-//! The one table of problems: stable code, status, and a sentence that a person understands.
+//! The table of problems: stable code, status, and a sentence for the user.
 
 use crate::domain::text_enum::{UnknownText, text_enum};
 
-/// One line of the table.
+/// An entry of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Stable, for programs and for support.
+    /// The stable code, for programs and for support.
     pub code: ProblemCode,
-    /// The HTTP status where it is an answer; connects that fail are told by the popup instead.
+    /// The HTTP status as a response; the popup reports failed authorization requests instead.
     pub status: u16,
     /// A few words.
     pub title: &'static str,
@@ -17,7 +17,7 @@ pub struct Entry {
     pub retryable: bool,
 }
 
-/// Declares [`ProblemCode`] and the table: a variant, its text, status, whether to try again, title and detail.
+/// Declares [`ProblemCode`] and the table: variant, code, status, whether to retry, title and detail.
 macro_rules! problems {
     ($($variant:ident = $code:literal, $status:literal, $retryable:ident, $title:literal, $detail:literal;)+) => {
         text_enum! {
@@ -41,7 +41,7 @@ const RETRY: bool = true;
 const FINAL: bool = false;
 
 problems! {
-    // Beginning and finishing a connect
+    // Starting and finishing an authorization request
     OriginNotAllowed = "origin_not_allowed", 400, FINAL, "This page may not connect",
         "The page that opened this window is not on the list of pages that may connect. Its operator can add it to HOST_ORIGINS and to the origins of its project.";
     ReturnUrlNotAllowed = "return_url_not_allowed", 400, FINAL, "This return address is not allowed",
@@ -82,7 +82,7 @@ problems! {
         "HubSpot does not know the address it was to send you back to. The operator has to register HUBSPOT_REDIRECT_URI with the HubSpot app, letter for letter.";
     Disconnected = "disconnected", 410, FINAL, "Disconnected",
         "This connection has been ended meanwhile.";
-    // Installs that begin at HubSpot's Marketplace
+    // Installs that start in HubSpot's Marketplace
     InstallIncomplete = "install_incomplete", 400, RETRY, "The install is incomplete",
         "HubSpot sent you here without the details that are needed. Start the install again from the app's page at HubSpot.";
     InstallReturnUrlNotAllowed = "install_return_url_not_allowed", 400, FINAL, "This does not lead back to HubSpot",
@@ -135,7 +135,7 @@ problems! {
         "Nothing is sent to a disabled endpoint. Set `enabled` to true first.";
     TooManyWebhooks = "too_many_webhooks", 409, FINAL, "There are too many webhooks",
         "There may be 16 webhook endpoints. Remove one that is not needed any more.";
-    // Everything else
+    // General
     BadRequest = "bad_request", 400, FINAL, "Invalid request",
         "A part of the request, such as a query parameter, is unknown, missing, repeated or invalid.";
     InvalidJson = "invalid_json", 400, FINAL, "Invalid JSON",
@@ -200,7 +200,7 @@ problems! {
         "There were too many attempts from your address. Please wait a minute.";
     RateLimitedKey = "rate_limited_key", 429, RETRY, "This API key asks too often",
         "The API key has made all the requests of this minute. `Retry-After` says when the next one is taken.";
-    // Requests that are done once
+    // Idempotency
     IdempotencyKeyInvalid = "idempotency_key_invalid", 400, FINAL, "The idempotency key is none",
         "An Idempotency-Key has 1 to 255 characters of ASCII, such as a UUID, and stands once.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, FINAL, "The idempotency key was used before",
@@ -216,18 +216,18 @@ problems! {
 }
 
 impl ProblemCode {
-    /// Returns the line of the table with this code.
+    /// Returns the entry of this code.
     pub fn entry(self) -> &'static Entry {
         &error_table()[self as usize]
     }
 
-    /// Returns the code that the address of a page names, `provider_error` if it names none of the table.
+    /// Returns the code that the URL of a page names, or `provider_error` if it names no known one.
     pub fn named(text: &str) -> Self {
         text.parse().unwrap_or(Self::ProviderError)
     }
 }
 
-/// The whole table, for the documents.
+/// Returns the whole table, for the documents.
 pub fn error_table() -> &'static [Entry] {
     &TABLE
 }

@@ -29,13 +29,13 @@ impl<T: DeserializeOwned + 'static> FromRequest for ApiJson<T> {
                 return Err(Problem::new(ProblemCode::UnsupportedMediaType).into());
             }
             query?;
-            // The limit is that of every body of this service.
+            // The size limit is that of every body of this service.
             Ok(Self(read(&body.await?)?))
         })
     }
 }
 
-/// The body of a request that has no fields: nothing, or an empty object.
+/// The body of a request without fields: nothing, or an empty object.
 #[derive(Debug)]
 pub struct NoBody;
 
@@ -59,7 +59,7 @@ fn read_nothing(body: &[u8]) -> Result<NoBody, Problem> {
     }
 }
 
-/// UTF-8 is the one encoding of JSON that is exchanged (RFC 8259 section 8.1).
+/// Returns whether the body is JSON in UTF-8, the only encoding for its exchange (RFC 8259 section 8.1).
 fn is_json(request: &HttpRequest) -> bool {
     let text = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
@@ -69,10 +69,10 @@ fn is_json(request: &HttpRequest) -> bool {
         })
 }
 
-/// Reads a body. An empty one is an empty object: a call without particulars needs no braces.
+/// Reads a body. An empty one is an empty object: a request without fields needs no braces.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    // Read as a list of its fields, an object would be taken from an array too.
+    // Serde would also read an object from an array of its fields.
     if body.trim_ascii_start().first() == Some(&b'[') {
         let list = serde_json::from_slice::<IgnoredAny>(body);
         return Err(list.map_or_else(|why| invalid_json(&why), |_| Problem::invalid("", "is an object")));
@@ -95,7 +95,7 @@ fn invalid_json(why: &serde_json::Error) -> Problem {
     Problem::new(ProblemCode::InvalidJson).hint(why.to_string())
 }
 
-/// A number that is whole, also where it is written `60.0`: to JSON that is the same (RFC 8259 section 6).
+/// Reads a whole number, also one written as `60.0`: in JSON that is the same (RFC 8259 section 6).
 pub fn whole_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(value)? else { return Ok(None) };
     let rounded = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e15).contains(it));
@@ -103,7 +103,7 @@ pub fn whole_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, 
     whole.map(Some).ok_or_else(|| D::Error::custom("a whole number from 0 on"))
 }
 
-/// The place as a JSON pointer (RFC 6901).
+/// Returns the path as a JSON pointer (RFC 6901).
 fn pointer(path: &serde_path_to_error::Path) -> String {
     path.iter().fold(String::new(), |pointer, segment| match segment {
         Segment::Seq { index } => format!("{pointer}/{index}"),
@@ -112,8 +112,8 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     })
 }
 
-/// Says which field is wrong and what it takes, in place of the parser's words: these repeat the value, which may be a
-/// secret, and name our types.
+/// Returns the problem of a field, with its path and what it takes, instead of the parser's message: that repeats the
+/// value, which may be a secret, and names our types.
 fn invalid_field(mut pointer: String, why: &serde_json::Error) -> Problem {
     let text = why.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
@@ -141,7 +141,7 @@ fn invalid_field(mut pointer: String, why: &serde_json::Error) -> Problem {
     Problem::invalid(pointer, predicate)
 }
 
-/// The words of JSON for what serde expects.
+/// Returns the JSON term for a type that serde expects.
 fn kind(expected: &str) -> &str {
     match expected {
         "a sequence" => "a list",

@@ -1,6 +1,6 @@
-//! Bodies have to arrive in time: whoever sends one byte now and then holds a connection and nothing else.
+//! A timeout for bodies: a client that sends one byte now and then must not hold a connection for long.
 //!
-//! A body is read whole before any handler sees it; they are small. What is passed on as it arrives keeps its own time.
+//! A body is read whole before any handler sees it; bodies are small. Proxied bodies have their own timeout.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
     if body_length(request.headers()) == Some(0) || is_streamed(request.path()) {
         return Ok(());
     }
-    // The limit is that of the extractors.
+    // The size limit is that of the extractors.
     let body = tokio::time::timeout(BODY_TIMEOUT, request.extract::<Bytes>())
         .await
         .map_err(|_| ProblemCode::RequestTimeout)?;

@@ -6,8 +6,8 @@ use actix_web::HttpRequest;
 
 use crate::http::Web;
 
-/// The address of the client: the peer's, or what our own proxies say of it. `X-Forwarded-For` is read from the right,
-/// because only its last entries are written by proxies we know.
+/// Returns the address of the client: the peer's, or the one that our own proxies report. `X-Forwarded-For` is read
+/// from the right, because only its last entries are written by trusted proxies.
 pub fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
     let proxies = &web.config.server.trusted_proxies;
     let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
@@ -21,14 +21,14 @@ pub fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
         match read_hop(hop.trim()) {
             Some(address) if trusted(&address) => {}
             Some(address) => return Some(address),
-            // What stands further left was written by nobody we know.
+            // Entries further left were not written by a trusted proxy.
             None => break,
         }
     }
     Some(peer)
 }
 
-/// An address, with or without a port.
+/// Reads an address, with or without a port.
 fn read_hop(hop: &str) -> Option<IpAddr> {
     let address = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
     address.map(|address: IpAddr| address.to_canonical())

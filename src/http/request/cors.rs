@@ -1,11 +1,11 @@
-//! Which pages of other origins may read our answers.
+//! CORS: the pages of other origins that may read responses.
 
 use actix_cors::Cors;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, IF_NONE_MATCH};
 
 use crate::http::Web;
 
-/// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
+/// The secret of the page that started an authorization request (RFC 7636 section 4.1, there for another purpose).
 pub const VERIFIER: &str = "hubspot-connect-verifier";
 
 /// The token that the host's backend has created for a page of one of its users.

@@ -1,5 +1,5 @@
-//! How often one address may do something: begin connects, show wrong API keys. Not shared between replicas: it keeps
-//! one client from filling a table or from guessing fast, and nothing else depends on it.
+//! Rate limits per client address: on starting authorization requests, on invalid API keys. They are not shared
+//! between replicas: they only keep a single client from filling a table or from guessing fast.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,12 +10,12 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 
 use crate::domain::network::subscriber;
 
-/// Room for somebody who tries a few times in a row.
+/// The burst for a user who tries a few times in a row.
 const BURST: u32 = 10;
-/// After so many checks, addresses that have been quiet are forgotten.
+/// The number of checks after which idle addresses are removed.
 const SWEEP_THRESHOLD: u32 = 4096;
 
-/// A limit by address.
+/// A rate limit per address.
 #[derive(Debug)]
 pub struct PerAddress {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
@@ -23,7 +23,7 @@ pub struct PerAddress {
 }
 
 impl PerAddress {
-    /// So many per minute and address; zero for no limit.
+    /// Returns a limit per minute and address; zero for no limit.
     pub fn new(per_minute: u32) -> Self {
         let limiter = NonZeroU32::new(per_minute).map(|per_minute| {
             let burst = NonZeroU32::new(BURST.min(per_minute.get())).unwrap_or(per_minute);
@@ -32,7 +32,7 @@ impl PerAddress {
         Self { limiter, checks: AtomicU32::new(0) }
     }
 
-    /// Whether one more is admitted.
+    /// Returns whether one more is admitted.
     pub fn admit(&self, address: IpAddr) -> bool {
         let Some(limiter) = &self.limiter else { return true };
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_THRESHOLD == SWEEP_THRESHOLD - 1 {
@@ -42,18 +42,18 @@ impl PerAddress {
     }
 }
 
-/// A limit for the whole process, whatever the address: a few at once, then one per interval.
+/// A rate limit for the whole process, whatever the address: a few at once, then one per interval.
 #[derive(Debug)]
 pub struct PerProcess(Option<DefaultDirectRateLimiter>);
 
 impl PerProcess {
-    /// No limit if it is switched off.
+    /// Returns a limit, or none if it is switched off.
     pub fn new(burst: NonZeroU32, interval: Duration, is_on: bool) -> Self {
         let quota = Quota::with_period(interval).filter(|_| is_on);
         Self(quota.map(|quota| RateLimiter::direct(quota.allow_burst(burst))))
     }
 
-    /// Whether one more is admitted.
+    /// Returns whether one more is admitted.
     pub fn admit(&self) -> bool {
         self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok())
     }

@@ -1,4 +1,4 @@
-//! Parts of a request that browsers and backends have in common.
+//! Parts of request handling that browsers and backends share.
 
 pub(super) mod body;
 pub(super) mod body_timeout;

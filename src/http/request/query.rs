@@ -1,4 +1,4 @@
-//! The query of an API request, read strictly: a filter that is mistyped must not list everything.
+//! The query of an API request, read strictly: a mistyped filter must not list everything.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use crate::http::problem::{Problem, ProblemCode};
 
-/// A query in which every parameter is known and given once.
+/// A query in which every parameter is known and appears once.
 #[derive(Debug)]
 pub struct ApiQuery(Vec<(String, String)>);
 
@@ -15,7 +15,7 @@ impl ApiQuery {
     /// Reads the query of a request that takes these parameters.
     ///
     /// # Errors
-    /// `bad_request` with the names of these, if one is unknown or given twice.
+    /// `bad_request` with their names, if a parameter is unknown or appears twice.
     pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
@@ -27,7 +27,7 @@ impl ApiQuery {
         Ok(Self(pairs))
     }
 
-    /// Refuses a query, where a request takes no parameters.
+    /// Refuses any query, for a request that takes no parameters.
     pub fn none(request: &HttpRequest) -> Result<(), Problem> {
         match request.query_string() {
             "" => Ok(()),
@@ -38,14 +38,14 @@ impl ApiQuery {
     /// Returns the value of a parameter, if it is given.
     ///
     /// # Errors
-    /// `bad_request` that says what the parameter is, such as "a number".
+    /// `bad_request` that names the expected value, such as "a number".
     pub fn get<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Problem> {
         let value = self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.parse());
         value.transpose().map_err(|_| bad_parameter(name, what))
     }
 }
 
-/// Returns the problem of a parameter that is not what it has to be.
+/// Returns the problem of a parameter with an invalid value.
 pub fn bad_parameter(name: &str, what: &str) -> Problem {
     Problem::new(ProblemCode::BadRequest).hint(format!("The parameter `{name}` is {what}."))
 }

@@ -1,4 +1,4 @@
-//! The body of an answer on its way to the client.
+//! The body of a response on its way to the client.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,16 +9,16 @@ use actix_web::web::Bytes;
 
 use super::watch::Watch;
 
-/// How much is copied into a connection's buffer at once: a client that does not read costs no more than this, however
-/// long the answer is.
+/// The number of bytes copied into a connection's buffer at once: a client that does not read costs no more than
+/// this, however long the response is.
 const MAX_CHUNK: usize = 32 * 1024;
 
-/// A request that is being answered; dropped when its answer is complete, or its client has gone.
+/// A request that is being answered; dropped when its response is complete, or its client has disconnected.
 #[derive(Debug)]
 pub(super) struct Exchange(Rc<Watch>);
 
 impl Exchange {
-    /// Notes at the connection's watch that a request is being answered.
+    /// Records in the connection's watch that a request is being answered.
     pub fn begin(watch: Rc<Watch>, is_stream: bool, body: Option<u64>) -> Self {
         watch.begin(is_stream, body);
         Self(watch)

@@ -1,26 +1,26 @@
-//! Whether a client has sent one whole request and nothing more.
+//! Checks whether a client has sent one whole request and nothing more.
 //!
-//! Only then does an idle connection wait for a request. actix-http does not say what is left in its buffer: a request
-//! and one byte of the next look like a request alone.
+//! Only then does an idle connection wait for a request. actix-http does not report what is left in its buffer: a
+//! request and one byte of the next look like a request alone.
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
-/// The end of a body in chunks (RFC 9112 section 7.1), without trailers.
+/// The end of a chunked body (RFC 9112 section 7.1), without trailers.
 const LAST_CHUNK: [u8; 5] = *b"0\r\n\r\n";
 
-/// What a client has sent since its last request was answered.
+/// The data that a client has sent since its last request was answered.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Boundary {
-    /// How many bytes of [`HEAD_END`] have been seen in a row.
+    /// The number of bytes of [`HEAD_END`] seen in a row.
     matched: usize,
     after_head: u64,
     /// The last bytes after the head.
     last: [u8; LAST_CHUNK.len()],
-    /// The length of the body, unless it comes in chunks.
+    /// The length of the body, unless it is chunked.
     body: Option<u64>,
 }
 
 impl Boundary {
-    /// Notes bytes that were read.
+    /// Records bytes that were read.
     pub fn read(&mut self, mut bytes: &[u8]) {
         while self.matched < HEAD_END.len() {
             let Some((byte, rest)) = bytes.split_first() else { return };
@@ -38,7 +38,7 @@ impl Boundary {
         }
     }
 
-    /// Notes the length of the request's body; `None` if it comes in chunks.
+    /// Records the length of the request's body; `None` if it is chunked.
     pub fn begin(&mut self, body: Option<u64>) {
         self.body = body;
     }
@@ -59,7 +59,7 @@ impl Boundary {
 mod tests {
     use super::*;
 
-    /// Whether each of the requests was whole and alone, with the length of its body.
+    /// Returns whether each of the requests, given with the length of its body, was whole and alone.
     fn answered(requests: &[(&str, Option<u64>)], piece: usize) -> Vec<bool> {
         let mut boundary = Boundary::default();
         let one = |(text, body): &(&str, Option<u64>)| {

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use crate::domain::network::subscriber;
 
-/// The open connections of all workers, by client address. The trusted proxies are no clients: each stands for many.
+/// The open connections of all workers, by client address. Trusted proxies are not counted as clients: each stands
+/// for many.
 #[derive(Debug)]
 pub(super) struct Clients {
     /// The limit on all connections together.
@@ -97,7 +98,7 @@ mod tests {
     fn each_client_has_its_own_limit_and_a_closed_connection_makes_room() {
         let clients = Clients::new(100, 2, vec!["10.0.0.0/8".parse().expect("a network")]);
         let first = clients.admit(address("192.0.2.1"));
-        // The same address as a socket for both protocols shows it.
+        // The same address as a dual-stack socket reports it.
         let second = clients.admit(address("::ffff:192.0.2.1"));
         assert!(first.is_some() && second.is_some());
         assert!(clients.admit(address("192.0.2.1")).is_none());

@@ -1,8 +1,8 @@
 //! The HTTP server: actix-http on connections that are counted and watched.
 //!
-//! `HttpServer` of actix-web hands a connection over and never sees it again. Here the server is put together from the
-//! same parts, with two more between the socket and actix-http: a limit on the connections of one client, and a watch
-//! that bounds how long a connection may stay in any state.
+//! `HttpServer` of actix-web hands a connection over and never sees it again. This server is composed of the same
+//! parts, with two more between the socket and actix-http: a limit on the connections of one client, and a watch that
+//! bounds how long a connection may stay in any state.
 
 mod answer;
 mod boundary;
@@ -47,29 +47,31 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long the head of the first request of a connection may take before it is answered with 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the system tries to hand over what was written, also after the connection is closed.
+/// How long the system tries to deliver written data, even after the connection is closed.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many bytes the system keeps for a client that takes none. It would let this grow to megabytes.
+/// The number of bytes that the system buffers for a client that does not read. By default it would grow to
+/// megabytes.
 const MAX_UNSENT: u32 = 64 * 1024;
-/// Descriptors that connections leave to everything else: calls to HubSpot and to webhooks, the database, log files.
+/// The file descriptors that connections leave to everything else: calls to HubSpot and to webhooks, the database,
+/// log files.
 const RESERVED_FILES: usize = 256;
 
-/// How many connections may wait to be accepted. The standard library asks for 128: a burst of others then makes the
-/// system drop a client's first packet, which it repeats a second later.
+/// The number of connections that may wait to be accepted. The standard library asks for 128: a burst of connections
+/// then makes the system drop a client's first packet, which the client repeats a second later.
 pub const BACKLOG: i32 = 4096;
 
-/// What bounds a server.
+/// The limits of a server.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How many connections may be open.
+    /// The number of connections that may be open.
     pub connections: usize,
-    /// How many of them one client address may have.
+    /// The number of them that one client address may have.
     pub per_client: usize,
-    /// How long a connection may be kept open without a request, in seconds, unless others need the room.
+    /// How long a connection may be kept open without a request, in seconds, unless the room is needed.
     pub keep_alive: u64,
-    /// Addresses that are no clients, because each stands for many.
+    /// The addresses of trusted proxies, which are not limited as clients, because each stands for many.
     pub proxies: Vec<IpNet>,
-    /// How many threads serve them.
+    /// The number of worker threads.
     pub workers: NonZeroUsize,
     /// How long open requests may take once the server stops, in seconds.
     pub drain: u64,
@@ -119,7 +121,7 @@ where
         let http = HttpService::build()
             .client_request_timeout(HEAD_TIMEOUT)
             .keep_alive(Duration::from_secs(limits.keep_alive))
-            // A call that is passed on to HubSpot ends when its caller hangs up, and so do reads (`envelope`).
+            // A proxied call ends when its caller hangs up, and so do reads (`envelope`).
             .h1_allow_half_closed(false)
             .on_connect_ext(|stream: &WatchedStream, data| {
                 data.insert(Rc::clone(&stream.watch));
@@ -142,13 +144,13 @@ where
     Ok(server.run())
 }
 
-/// As many connections as are wanted, or as many as the limit on open files has room for.
+/// Returns the wanted number of connections, or as many as the limit on open files allows.
 fn capacity(wanted: usize) -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
     files.map_or(wanted, |files| wanted.min(files.saturating_sub(RESERVED_FILES).max(files / 2)))
 }
 
-/// What the connections of one thread have in common.
+/// The state that the connections of one thread share.
 struct Worker<H> {
     http: H,
     clients: Arc<Clients>,
@@ -163,7 +165,7 @@ where
 {
     /// Serves one connection to its end.
     async fn serve(self: Rc<Self>, tcp: TcpStream) -> Result<(), ()> {
-        // A client that has gone already has no address any more.
+        // A client that has disconnected already has no address any more.
         let Ok(peer) = tcp.peer_addr() else { return Ok(()) };
         let Some(slot) = self.clients.admit(peer.ip()) else {
             self.metrics.http.closed("client_limit");
@@ -173,7 +175,7 @@ where
         let socket = SockRef::from(&tcp);
         let _ = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
         let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
-        // An answer may take several writes, none of which should wait until the one before is acknowledged.
+        // A response may take several writes, none of which should wait until the one before is acknowledged.
         let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();
         let watched = self.reaper.watch(self.keep_alive, slot);
@@ -191,7 +193,8 @@ where
         Ok(())
     }
 
-    /// Anyone can send bytes that are no request, so a line for each would let anyone fill the log.
+    /// Counts and logs a failed connection. Malformed requests are counted, not logged at the default level:
+    /// otherwise any client could fill the log.
     fn failed(&self, peer: SocketAddr, why: &DispatchError) {
         match why {
             DispatchError::Parse(_) => {
@@ -207,7 +210,7 @@ where
     }
 }
 
-/// Returns the length of the body of a request with these headers; `None` if it comes in chunks.
+/// Returns the length of the body of a request with these headers; `None` if it is chunked.
 pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return None;

@@ -34,7 +34,7 @@ impl Drop for Watched {
 }
 
 impl Reaper {
-    /// Begins to watch a new connection, which may be idle for `keep_alive` seconds.
+    /// Starts to watch a new connection, which may be idle for `keep_alive` seconds.
     pub fn watch(self: &Rc<Self>, keep_alive: Second, slot: ClientSlot) -> Watched {
         let id = self.next.replace(self.next.get() + 1);
         let watch = Rc::new(Watch::new(Rc::clone(&self.clock), keep_alive));
@@ -42,7 +42,7 @@ impl Reaper {
         Watched { watch, reaper: Rc::clone(self), id }
     }
 
-    /// Looks at every connection once a second, for as long as the worker lives. When the service stops, connections
+    /// Checks every connection once a second, for as long as the worker lives. When the service stops, connections
     /// without a request are closed at once: no request could follow on them.
     pub async fn run(self: Rc<Self>, stop: CancellationToken) {
         let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A TCP connection that notes what passes through it.
+//! A TCP connection that reports its reads and writes to a watch.
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 
 use super::watch::Watch;
 
-/// How much is read at once. actix-http takes all requests apart that it has read, and keeps some 8 kB for each until it
-/// is answered: a client that sends thousands of small ones ahead would cost as many times that.
+/// The number of bytes read at once. actix-http parses all requests that it has read, and keeps some 8 kB for each
+/// until it is answered: a client that sends thousands of small ones ahead would cost as many times that.
 const PEEK_BYTES: usize = 1024;
 
 /// A TCP connection and its watch.
@@ -19,7 +19,7 @@ const PEEK_BYTES: usize = 1024;
 pub(super) struct WatchedStream {
     tcp: TcpStream,
     pub watch: Rc<Watch>,
-    /// Whether a whole piece was read, so that it is looked at before the next one is read.
+    /// Whether the last read filled the buffer, so that its bytes are processed before the next read.
     is_full: bool,
 }
 
@@ -28,7 +28,7 @@ impl WatchedStream {
         Self { tcp, watch, is_full: false }
     }
 
-    /// Reads nothing, but notices if the client hangs up: then a read says how.
+    /// Reads nothing, but notices if the client hangs up: then a read returns how.
     fn poll_hang_up(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut byte = [0];
         match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
@@ -43,7 +43,7 @@ impl WatchedStream {
 
 impl Drop for WatchedStream {
     fn drop(&mut self) {
-        // The client has shown that it will not take what is left: the system need not keep it either.
+        // The client does not take what is left: the system need not keep it either.
         if self.watch.discards_unsent() {
             let _ = self.tcp.set_zero_linger();
         }
@@ -94,7 +94,7 @@ impl AsyncWrite for WatchedStream {
         written
     }
 
-    /// Called when all that there was to write has been taken.
+    /// Flushes. Called when all that there was to write has been taken.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.tcp).poll_flush(context))?;
         self.watch.written();

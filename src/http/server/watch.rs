@@ -1,11 +1,11 @@
-//! What one connection is doing, and until when it may go on doing it.
+//! The state of one connection, and its deadline.
 //!
 //! actix-http times the head of the first request of a connection and the idle time between two requests. It does not
-//! time a second head, a body that nobody reads any more, or an answer that the client does not take. Here every state
-//! has a deadline, so that a client that falls silent is gone within [`MAX_SILENCE`], whatever it has sent before. Only a
-//! connection whose last request was answered may be kept longer, unless others need the room.
+//! time a second head, a body that is not read any more, or a response that the client does not take. Here every
+//! state has a deadline, so that a client that falls silent is disconnected within [`MAX_SILENCE`], whatever it has
+//! sent before. Only a connection whose last request was answered may be kept longer, unless the room is needed.
 //!
-//! Time is counted in whole seconds since the worker began: a deadline costs a request no look at the clock.
+//! Time is counted in whole seconds since the worker started: a deadline costs a request no system call.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,19 +13,19 @@ use std::task::Waker;
 
 use super::boundary::Boundary;
 
-/// Seconds since the worker began.
+/// Seconds since the worker started.
 pub(super) type Second = u64;
 
 /// How long a head may take, in seconds: more than actix-http's own limit for the first one, which it answers with 408.
 const HEAD_TIMEOUT: Second = 8;
-/// How long a connection may be kept open without a request where others need the room, in seconds.
+/// How long a connection may be kept open without a request if the room is needed, in seconds.
 const IDLE_TIMEOUT: Second = 20;
 /// How much longer than actix-http's own keep-alive a connection may stay open, in seconds.
 const CLOSE_GRACE: Second = 5;
-/// How long a request may take to be answered, in seconds. Handlers have shorter limits of their own.
+/// How long a request may take to be answered, in seconds. Handlers have their own shorter limits.
 const EXCHANGE_TIMEOUT: Second = 60;
-/// How long a client may take no byte of an answer that is passed on as it arrives, or may need for the last part of
-/// any other answer, in seconds.
+/// How long a client may take no byte of a proxied response, or may need for the last part of any other response, in
+/// seconds.
 const WRITE_TIMEOUT: Second = 20;
 /// How long a connection stays open after the last byte of its client, in seconds. A request that is being answered may
 /// take longer, but not one that was sent ahead: each of them might wait for a change otherwise.
@@ -34,37 +34,38 @@ const MAX_SILENCE: Second = 30;
 /// The metric's label of a connection whose client does not take what was written.
 const WRITE_LABEL: &str = "write";
 
-/// What a connection is doing. The names are those of the metric's label.
+/// The phase of a connection. The metric's label uses the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Waits for a request.
+    /// The connection waits for a request.
     Idle,
-    /// Reads the head of a request, or what is left of a body that nobody reads.
+    /// The head of a request is being read, or the rest of a body that no handler reads.
     Head,
-    /// Answers a request.
+    /// A request is being answered.
     Exchange,
-    /// Passes a request on to HubSpot as it arrives, and its answer back. Both have limits of their own on silence.
+    /// A request is being forwarded to HubSpot as it arrives, and its response back. Both have their own limits on
+    /// silence.
     Stream,
 }
 
-/// The state of one connection. It is known to the connection's own thread alone.
+/// The state of one connection, used only in the connection's own thread.
 #[derive(Debug)]
 pub struct Watch {
     clock: Rc<Cell<Second>>,
     /// How long the connection may be kept open without a request, in seconds.
     keep_alive: Second,
     phase: Cell<Phase>,
-    /// When the phase has lasted too long.
+    /// The time at which the phase has lasted too long.
     until: Cell<Second>,
-    /// When an idle connection has lasted too long where others need the room.
+    /// The time at which an idle connection has lasted too long if the room is needed.
     needed_at: Cell<Second>,
-    /// When the client has taken too long to take what was written.
+    /// The time at which the client has taken too long to take what was written.
     write_until: Cell<Option<Second>>,
     read_at: Cell<Second>,
     boundary: Cell<Boundary>,
-    /// Whether the client has sent anything since the last answer.
+    /// Whether the client has sent anything since the last response.
     has_read: Cell<bool>,
-    /// Whether the connection may be read from: not while a request is answered, once its body is there.
+    /// Whether the connection may be read from: not while a request is answered, once its body has arrived.
     may_read: Cell<bool>,
     /// Whether the client has sent something before it could be read.
     is_ahead: Cell<bool>,
@@ -73,7 +74,7 @@ pub struct Watch {
 }
 
 impl Default for Watch {
-    /// The watch of a request without a connection, in unit tests.
+    /// Returns the watch of a request without a connection, for unit tests.
     fn default() -> Self {
         Self::new(Rc::default(), 0)
     }
@@ -99,33 +100,34 @@ impl Watch {
         }
     }
 
-    /// Whether the connection may be read from now. Otherwise its task is woken when it may.
+    /// Returns whether the connection may be read from now. Otherwise its task is woken when it may.
     pub fn may_read(&self) -> bool {
         self.may_read.get()
     }
 
-    /// Notes that the client has sent something that may not be read yet.
+    /// Records that the client has sent something that may not be read yet.
     pub fn sent_ahead(&self) {
         if !self.is_ahead.replace(true) {
             self.read_at.set(self.clock.get());
         }
     }
 
-    /// Whether the client has sent something that may not be read yet. Behind it, a hang-up would not be noticed.
+    /// Returns whether the client has sent something that may not be read yet. A hang-up behind it would not be
+    /// noticed.
     pub fn is_ahead(&self) -> bool {
         self.is_ahead.get()
     }
 
-    /// Notes that all that the client has sent was read.
+    /// Records that all that the client has sent was read.
     pub fn drained(&self) {
         self.is_ahead.set(false);
     }
 
-    /// Notes what was read.
+    /// Records bytes that were read.
     pub fn read(&self, bytes: &[u8]) {
         self.at_boundary(|boundary| boundary.read(bytes));
         let now = self.clock.get();
-        // What was sent ahead is older.
+        // Data that was sent ahead is older.
         if !self.is_ahead.get() {
             self.read_at.set(now);
             self.has_read.set(true);
@@ -135,45 +137,45 @@ impl Watch {
         }
     }
 
-    /// Notes that the client does not take what is written.
+    /// Records that the client does not take what is written.
     pub fn write_blocked(&self) {
         if self.write_until.get().is_none() {
             self.write_until.set(Some(self.clock.get() + WRITE_TIMEOUT));
         }
     }
 
-    /// Notes that the client has taken something. Only a stream gets more time for that: any other answer is short, and
-    /// a client that takes a byte now and then would hold it for as long as it likes.
+    /// Records that the client has taken something. Only a stream gets more time for that: any other response is
+    /// short, and a client that takes a byte now and then could otherwise hold it for as long as it likes.
     pub fn write_advanced(&self) {
         if self.phase.get() == Phase::Stream && self.write_until.get().is_some() {
             self.write_until.set(Some(self.clock.get() + WRITE_TIMEOUT));
         }
     }
 
-    /// Notes that the client has taken all that was written.
+    /// Records that the client has taken all that was written.
     pub fn written(&self) {
         self.write_until.set(None);
     }
 
-    /// Notes that a request is being answered, with the length of its body; `None` if it comes in chunks.
+    /// Records that a request is being answered, with the length of its body; `None` if it is chunked.
     pub fn begin(&self, is_stream: bool, body: Option<u64>) {
         let now = self.clock.get();
         self.at_boundary(|boundary| boundary.begin(body));
         self.may_read.set(body != Some(0));
         match is_stream {
             true => self.enter(Phase::Stream, Second::MAX),
-            // It was sent before the last answer was there, so its client may be silent since then.
+            // It was sent before the last response was complete, so its client may be silent since then.
             false if !self.has_read.get() => self.enter(Phase::Exchange, self.read_at.get() + MAX_SILENCE),
             false => self.enter(Phase::Exchange, now + EXCHANGE_TIMEOUT),
         }
     }
 
-    /// Notes that the body of the request is there.
+    /// Records that the body of the request has arrived.
     pub fn body_arrived(&self) {
         self.may_read.set(false);
     }
 
-    /// Notes that the answer is complete.
+    /// Records that the response is complete.
     pub fn end(&self) {
         self.has_read.set(false);
         if !self.may_read.replace(true) && self.is_ahead.get() {
@@ -181,7 +183,7 @@ impl Watch {
         }
         let now = self.clock.get();
         let silent = self.read_at.get() + MAX_SILENCE;
-        // After a slow answer there is still time for the client to take it.
+        // After a slow response the client still gets time to take it.
         let needed_at = silent.min(now + IDLE_TIMEOUT).max(now + 1);
         self.needed_at.set(needed_at);
         let is_kept = self.at_boundary(Boundary::end);
@@ -200,7 +202,7 @@ impl Watch {
         self.until.set(until);
     }
 
-    /// What the connection has done for too long, if anything: a label for the metric.
+    /// Returns the label for the metric if the connection is overdue.
     pub fn overdue(&self) -> Option<&'static str> {
         let now = self.clock.get();
         if self.write_until.get().is_some_and(|until| until <= now) {
@@ -213,15 +215,15 @@ impl Watch {
         })
     }
 
-    /// Gives an idle connection the shorter deadline, and keeps it: otherwise the connection would regain the longer one
-    /// once others have closed.
+    /// Gives an idle connection the shorter deadline permanently: otherwise the connection would regain the longer
+    /// one once others have closed.
     pub fn make_room(&self) {
         if self.phase.get() == Phase::Idle {
             self.until.set(self.until.get().min(self.needed_at.get()));
         }
     }
 
-    /// Whether the connection waits for a request.
+    /// Returns whether the connection waits for a request.
     pub fn is_idle(&self) -> bool {
         self.phase.get() == Phase::Idle && self.write_until.get().is_none()
     }
@@ -238,7 +240,7 @@ impl Watch {
         }
     }
 
-    /// Why the connection was ended, if it was. Otherwise its task is woken when it is.
+    /// Returns the reason if the connection was ended. Otherwise its task is woken when it is.
     pub fn closed(&self, waker: &Waker) -> Option<&'static str> {
         let ended = self.ended_for.get();
         if ended.is_none() {
@@ -250,7 +252,7 @@ impl Watch {
         ended
     }
 
-    /// Whether the connection was ended because its client does not take what was written.
+    /// Returns whether the connection was ended because its client does not take what was written.
     pub fn discards_unsent(&self) -> bool {
         self.ended_for.get() == Some(WRITE_LABEL)
     }
@@ -274,7 +276,7 @@ mod tests {
             Self { watch: Watch::new(Rc::clone(&clock), KEEP_ALIVE), clock }
         }
 
-        /// When the watch is overdue if nothing more happens, in seconds from now, and for what.
+        /// Returns the seconds until the watch is overdue if nothing more happens, and the label.
         fn overdue_after(&self) -> (Second, &'static str) {
             let now = self.clock.get();
             let found = (0..200).find_map(|seconds| {
@@ -285,7 +287,7 @@ mod tests {
             found.expect("every state has a deadline")
         }
 
-        /// A request without a body comes and is answered.
+        /// Simulates a request without a body, and its response.
         fn answer(&self, bytes: &[u8]) {
             self.watch.read(bytes);
             self.watch.begin(false, Some(0));
