@@ -28,7 +28,7 @@ impl Templates {
     /// Compiles the pages.
     ///
     /// # Errors
-    /// [`tera::Error`] if one does not compile; a test ensures that all do.
+    /// [`tera::Error`] if a page does not compile; a test ensures that all do.
     pub fn new() -> Result<Self, tera::Error> {
         let mut tera = Tera::new();
         tera.add_raw_templates(FILES.iter().copied())?;

@@ -12,7 +12,7 @@ use crate::http::paths::is_streamed;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::server::{Watch, body_length};
 
-/// How long a body may take.
+/// The time that a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Waits for the body of a request.

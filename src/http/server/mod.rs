@@ -45,9 +45,9 @@ pub(super) use self::watch::Watch;
 use crate::http::paths::is_streamed;
 use crate::telemetry::metrics::Metrics;
 
-/// How long the head of the first request of a connection may take before it is answered with 408.
+/// The time that the head of the first request of a connection may take before it is answered with 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the system tries to deliver written data, even after the connection is closed.
+/// The time for which the system tries to deliver written data, even after the connection is closed.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of bytes that the system buffers for a client that does not read. By default it would grow to
 /// megabytes.
@@ -67,13 +67,13 @@ pub struct Limits {
     pub connections: usize,
     /// The number of them that one client address may have.
     pub per_client: usize,
-    /// How long a connection may be kept open without a request, in seconds, unless the room is needed.
+    /// The time that a connection may be kept open without a request, in seconds, unless the room is needed.
     pub keep_alive: u64,
     /// The addresses of trusted proxies, which are not limited as clients, because each stands for many.
     pub proxies: Vec<IpNet>,
     /// The number of worker threads.
     pub workers: NonZeroUsize,
-    /// How long open requests may take once the server stops, in seconds.
+    /// The time that open requests may take once the server stops, in seconds.
     pub drain: u64,
 }
 

@@ -16,19 +16,20 @@ use super::boundary::Boundary;
 /// Seconds since the worker started.
 pub(super) type Second = u64;
 
-/// How long a head may take, in seconds: more than actix-http's own limit for the first one, which it answers with 408.
+/// The time that a head may take, in seconds: more than actix-http's own limit for the first one, which it answers
+/// with 408.
 const HEAD_TIMEOUT: Second = 8;
-/// How long a connection may be kept open without a request if the room is needed, in seconds.
+/// The time that a connection may be kept open without a request if the room is needed, in seconds.
 const IDLE_TIMEOUT: Second = 20;
-/// How much longer than actix-http's own keep-alive a connection may stay open, in seconds.
+/// The time that a connection may stay open beyond actix-http's own keep-alive, in seconds.
 const CLOSE_GRACE: Second = 5;
-/// How long a request may take to be answered, in seconds. Handlers have their own shorter limits.
+/// The time that a request may take to be answered, in seconds. Handlers have their own shorter limits.
 const EXCHANGE_TIMEOUT: Second = 60;
-/// How long a client may take no byte of a proxied response, or may need for the last part of any other response, in
-/// seconds.
+/// The time for which a client may take no byte of a proxied response, or may need for the last part of any other
+/// response, in seconds.
 const WRITE_TIMEOUT: Second = 20;
-/// How long a connection stays open after the last byte of its client, in seconds. A request that is being answered may
-/// take longer, but not one that was sent ahead: each of them might wait for a change otherwise.
+/// The time that a connection stays open after the last byte of its client, in seconds. A request that is being
+/// answered may take longer, but not one that was sent ahead: each of them might wait for a change otherwise.
 const MAX_SILENCE: Second = 30;
 
 /// The metric's label of a connection whose client does not take what was written.
@@ -52,7 +53,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub struct Watch {
     clock: Rc<Cell<Second>>,
-    /// How long the connection may be kept open without a request, in seconds.
+    /// The time that the connection may be kept open without a request, in seconds.
     keep_alive: Second,
     phase: Cell<Phase>,
     /// The time at which the phase has lasted too long.

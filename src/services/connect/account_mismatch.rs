@@ -35,7 +35,7 @@ pub struct AccountChoice {
     pub can_keep: bool,
 }
 
-/// The reason why a decision has no effect.
+/// The reason for refusing a decision.
 #[derive(Debug, Error)]
 pub enum DecideError {
     /// The browser now belongs to another user, or the session of the user who is asked has ended.

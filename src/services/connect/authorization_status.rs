@@ -54,7 +54,7 @@ pub struct AccessToken {
     pub expires_at: Timestamp,
 }
 
-/// The reason why no access token is returned.
+/// The reason for returning no access token.
 #[derive(Debug)]
 pub enum PickupCodeError {
     /// No authorization request matches this secret, or another page started it.

@@ -83,7 +83,7 @@ pub struct NewlyMade {
     pub token: Secret,
 }
 
-/// The reason why no session is created.
+/// The reason for not creating a session.
 #[derive(Debug, Error)]
 pub enum SessionError {
     /// Neither a user nor a connection is named.
@@ -113,7 +113,7 @@ pub struct SessionView {
     pub awaiting: Option<PendingGrant>,
 }
 
-/// The reason why a session is not completed.
+/// The reason for not completing a session.
 #[derive(Debug, Error)]
 pub enum CompleteError {
     /// There is no such session.
@@ -303,7 +303,7 @@ impl ConnectSessions {
     /// to have one user consent for another.
     ///
     /// # Errors
-    /// [`CompleteError`] names the reason why nothing is connected.
+    /// [`CompleteError`] names the reason; nothing is connected then.
     pub async fn complete_connect_session(
         &self,
         project: &ProjectId,

@@ -66,7 +66,7 @@ pub struct Started {
     pub expires_at: Timestamp,
 }
 
-/// The reason why no authorization request is started.
+/// The reason for refusing a start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The origin of the page is not listed in HOST_ORIGINS.

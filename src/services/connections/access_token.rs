@@ -23,11 +23,11 @@ use crate::keyring::{Context, Keyring};
 use crate::services::platform::{Base, RowCache, Tasks};
 use crate::store::{AccessRow, AcquireResult, ConnectionStore, StoreError};
 
-/// How long a caller waits for a refresh: somewhat longer than a call to HubSpot may take.
+/// The longest wait of a caller for a refresh: somewhat longer than a call to HubSpot may take.
 const CALLER_WAIT: Duration = Duration::from_secs(25);
-/// How long a caller waits while its token is still valid, in case HubSpot does not respond.
+/// The longest wait of a caller whose token is still valid, in case HubSpot does not respond.
 const SHORT_CALLER_WAIT: Duration = Duration::from_secs(5);
-/// How long this replica waits for a refresh that another replica has started.
+/// The longest wait for a refresh that another replica has started.
 const OTHER_REPLICA_WAIT: Duration = Duration::from_secs(5);
 /// The interval between polls for that refresh.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -49,7 +49,7 @@ pub struct Access {
     pub portal_id: Option<PortalId>,
 }
 
-/// The reason why there is no access token.
+/// The reason for returning no access token.
 #[derive(Debug)]
 pub enum AccessError {
     /// There is no such connection.
@@ -62,7 +62,7 @@ pub enum AccessError {
     Unavailable {
         /// A stable code: that of the last failed refresh, or `refresh_in_progress`.
         code: String,
-        /// How long to wait before the next request.
+        /// The time to wait before the next request.
         retry_after: Duration,
     },
     /// The database failed.
@@ -128,7 +128,7 @@ impl AccessTokens {
     /// that was started is finished.
     ///
     /// # Errors
-    /// [`AccessError`] names the reason why there is no token, and when to retry.
+    /// [`AccessError`] names the reason, and when to retry.
     pub async fn access_token(&self, id: ConnectionId, min_ttl: Duration) -> Result<Access, AccessError> {
         let row = self.valid_row(id, min_ttl).await?;
         self.to_access(&row)
@@ -186,7 +186,7 @@ impl AccessTokens {
     /// [`MIN_REFRESH_INTERVAL`] are new enough: then they are not refreshed, and the result is `false`.
     ///
     /// # Errors
-    /// [`AccessError`] names the reason why there are no new tokens, and when to retry.
+    /// [`AccessError`] names the reason, and when to retry.
     pub(crate) async fn refresh_now(&self, id: ConnectionId) -> Result<(Arc<AccessRow>, bool), AccessError> {
         let parts = &self.0;
         let row = self.reread(id).await?;

@@ -37,8 +37,7 @@ pub struct BackendToken {
     row: Arc<AccessRow>,
     /// The remaining lifetime.
     pub expires_in: Duration,
-    /// How long the backend may use the token before it asks again: after that, less than the requested lifetime is
-    /// left.
+    /// The time for which the backend may use the token before it asks again: after that, less than `min_ttl` is left.
     pub fresh_for: Duration,
     /// Warnings about the token.
     pub warnings: Vec<TokenWarning>,
@@ -49,7 +48,7 @@ impl AccessTokens {
     /// During an outage of HubSpot it is returned for as long as it is valid.
     ///
     /// # Errors
-    /// [`AccessError`] names the reason why there is no token, and when to retry.
+    /// [`AccessError`] names the reason, and when to retry.
     pub async fn get(&self, id: ConnectionId, min_ttl: Duration) -> Result<BackendToken, AccessError> {
         let row = self.valid_row(id, min_ttl).await?;
         let left = row.expires_at.since(self.0.clock.now());

@@ -17,7 +17,7 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::services::platform::{Base, Changes, Tasks};
 use crate::store::{ConnectionStore, Removed, RevocationJob, StoreError};
 
-/// How long a caller waits for HubSpot's response before it receives `queued`.
+/// The longest wait of a caller for HubSpot's response, before it receives `queued`.
 pub(in crate::services) const REVOKE_WAIT: Duration = Duration::from_secs(5);
 /// The time after which HubSpot is no longer asked to revoke a token.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(24 * 3600);

@@ -28,10 +28,10 @@ use crate::store::{ConnectionStore, PlatformStore, Source, StoreError};
 const MAX_ATTEMPTS: u32 = 3;
 /// The longest pause between attempts, whatever `Retry-After` HubSpot sends.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// How long an import waits for the end of an outage.
+/// The longest wait of an import for the end of an outage.
 const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How long an import waits for its turn while a caller waits for the response.
+/// The longest wait of an import for its turn while a caller waits for the response.
 const IMPATIENT_WAIT: Duration = Duration::from_secs(5);
 
 /// The parameters of an import.
@@ -62,7 +62,7 @@ pub enum Imported {
     Known(ConnectionId),
 }
 
-/// The reason why a token is not imported. The token was not used, or is still valid, unless HubSpot returned
+/// The reason for refusing an import. The token was not used, or is still valid, unless HubSpot returned
 /// `invalid_grant`.
 #[derive(Debug)]
 pub enum ImportError {

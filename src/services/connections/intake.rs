@@ -24,7 +24,7 @@ use crate::store::{
 };
 use crate::telemetry::metrics::Metrics;
 
-/// How long a write is retried while the user waits.
+/// The time for which a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// The same for an import.
 const IMPORT_WRITE_RETRY: Duration = Duration::from_secs(24 * 3600);

@@ -19,7 +19,7 @@ pub struct Reader {
     pub external_user: ExternalUserId,
     /// Our id of the user; `None` until they connect for the first time.
     pub user: Option<UserId>,
-    /// When the token expires.
+    /// The time at which the token expires.
     pub expires_at: Timestamp,
 }
 

@@ -22,15 +22,15 @@ use crate::services::platform::{Base, Changes, Tasks, retry_write};
 use crate::store::{AcquiredJob, ConnectionStore, RefreshedTokens, RevocationJob, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// How long a commit is retried, practically for the life of the process: the database is unavailable, and the new
-/// tokens are stored nowhere else.
+/// The time for which a commit is retried, practically the life of the process: the database is unavailable, and the
+/// new tokens are stored nowhere else.
 const COMMIT_RETRY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long connections are kept although HubSpot refuses many of them at once.
+/// The time for which connections are kept although HubSpot refuses many of them at once.
 const MAX_MASS_EVENT: Duration = Duration::from_secs(24 * 3600);
 
-/// How long the row that was read with the lease counts as current. A process that was paused in between must not
-/// spend a token that another replica is spending, or has spent.
+/// The time for which the row that was read with the lease counts as current. A process that was paused in between
+/// must not spend a token that another replica is spending, or has spent.
 const MAX_JOB_AGE: Duration = Duration::from_secs(1);
 
 /// Refreshes connections. Clones share everything.

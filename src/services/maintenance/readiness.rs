@@ -12,7 +12,7 @@ pub struct Readiness {
     pub database: bool,
     /// Whether the process is stopping.
     pub stopping: bool,
-    /// The reason why refreshes are held back, if they are: HubSpot refuses our own requests, or does not answer.
+    /// The reason for holding refreshes back, if any: HubSpot refuses our own requests, or does not answer.
     /// Reads are still served.
     pub hubspot: Option<FailureCode>,
 }

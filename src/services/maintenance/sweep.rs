@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Maintenance;
 use crate::store::StoreError;
 
-/// How far back a round looks for connections whose session was never written. The check at the start goes back
+/// The time that a round looks back for connections whose session was never written. The check at the start goes back
 /// further.
 const SWEEP_OVERLAP: Duration = Duration::from_secs(3600);
 

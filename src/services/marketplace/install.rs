@@ -26,10 +26,10 @@ use crate::store::{ClaimedInstall, ConnectStore, MarketplaceStore, PendingGrant,
 
 /// The lifetime of a state that is sent to HubSpot.
 const STATE_TTL: Duration = Duration::from_secs(600);
-/// How long a code is remembered. HubSpot's codes expire sooner.
+/// The time for which a code is remembered. HubSpot's codes expire sooner.
 const CODE_RETENTION: Duration = Duration::from_secs(3600);
 
-/// The reason why an install is not kept.
+/// The reason for not keeping an install.
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// The state is not one of ours, was used before, or has expired. The code was not exchanged.
@@ -43,7 +43,7 @@ pub enum InstallError {
     Store(#[from] StoreError),
 }
 
-/// The reason why an install is not claimed.
+/// The reason for refusing a claim.
 #[derive(Debug, Error)]
 pub enum ClaimInstallError {
     /// There is no such install, or it has ended.
@@ -88,7 +88,7 @@ struct Parts {
     tasks: Tasks,
     intake: Intake,
     pending_grants: PendingGrants,
-    /// How long an install waits to be claimed.
+    /// The time for which an install waits to be claimed.
     claim_time: Duration,
 }
 
@@ -176,7 +176,7 @@ impl Installs {
         let required = &parts.hubspot.settings().scopes;
         let refused = parts.intake.refuse_missing_scopes(required, None, &grant, refresh).await;
         refused.map_err(InstallError::Failed)?;
-        // Without the account, no backend could tell whose install it is.
+        // Without the account, no backend could determine whose install it is.
         let Some(portal) = grant.portal_id else {
             parts.intake.revoke_unused(refresh).await;
             return Err(InstallError::Failed(FailureCode::ProviderBadResponse));

@@ -24,11 +24,11 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{ConnectStore, PendingGrant, Source, StoreError, Undecided};
 use crate::telemetry::metrics::Metrics;
 
-/// How long a user may take to decide.
+/// The time that a user has to decide.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
-/// How long a backend may take to confirm: an employee may have to check.
+/// The time that a backend has to confirm: an employee may have to check.
 const TIME_TO_CONFIRM: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a write is retried while the user waits.
+/// The time for which a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// The number of expired grants that one round ends.
 const DISCARDS_PER_ROUND: u64 = 100;
@@ -45,7 +45,7 @@ text_enum! {
     }
 }
 
-/// The reason why a grant is not accepted.
+/// The reason for not accepting a grant.
 #[derive(Debug, Error)]
 pub(super) enum AcceptError {
     /// The tokens are sealed with a key that is not configured. The grant stays pending.

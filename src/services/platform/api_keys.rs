@@ -15,7 +15,7 @@ use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
 use crate::store::{ApiKey, PlatformStore, StoreError};
 
-/// How long a key is valid without asking the database.
+/// The time for which a key is used without asking the database.
 const MAX_KEY_AGE: Duration = Duration::from_secs(1);
 /// The precision of the time of the last use.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{OnceFound, OnceLease, PlatformStore, StoreError};
 
-/// How long the write of a response is retried while its caller waits.
+/// The time for which the write of a response is retried while its caller waits.
 const ANSWER_WRITE_RETRY: Duration = Duration::from_secs(5);
 
 /// A response as it was first sent.
@@ -31,7 +31,7 @@ pub struct GivenAnswer {
     pub body: String,
 }
 
-/// What to do with a request that has an idempotency key.
+/// The decision on a request that has an idempotency key.
 #[derive(Debug)]
 pub enum Once {
     /// Run it, because it is the first, and then call [`Idempotency::answered`].
@@ -44,7 +44,7 @@ pub enum Once {
     Busy(Duration),
 }
 
-/// The reason why that is unknown.
+/// A failed lookup.
 #[derive(Debug, Error)]
 pub enum OnceError {
     /// The request was run before, and its response cannot be read any more.

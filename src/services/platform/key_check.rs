@@ -6,7 +6,7 @@ use crate::domain::clock::Clock;
 use crate::keyring::Keyring;
 use crate::store::{PlatformStore, StoreError};
 
-/// The reason why the configured keys cannot be used.
+/// A failed check of the configured keys.
 #[derive(Debug, Error)]
 pub enum KeyCheckError {
     /// A key that rows need is missing.

@@ -23,14 +23,14 @@ use pace::{MAX_TURN_WAIT, Turn};
 /// The remaining lifetime below which a token is refreshed first: it must still be valid when HubSpot checks it.
 const MIN_TTL: Duration = Duration::from_secs(60);
 
-/// The reason why a call was not forwarded, or got no response.
+/// The reason for not forwarding a call, or for a missing response.
 #[derive(Debug)]
 pub enum ProxyError {
     /// There is no access token.
     Access(AccessError),
     /// The account is called too fast. HubSpot was not called.
     RateLimited {
-        /// How long to wait before the next call.
+        /// The time to wait before the next call.
         retry_after: Duration,
     },
     /// HubSpot has not answered, or the caller's body has not arrived.

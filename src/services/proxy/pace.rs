@@ -14,7 +14,7 @@ use crate::hubspot::proxy::Allowance;
 
 /// A call that would have to wait longer than this is refused.
 pub(super) const MAX_TURN_WAIT: Duration = Duration::from_secs(2);
-/// How long the limit that HubSpot last stated applies.
+/// The time for which the limit that HubSpot last stated applies.
 const LEARNT_LIMIT_LIFE: Duration = Duration::from_secs(600);
 
 /// The time at which a call may be sent.

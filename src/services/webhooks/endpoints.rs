@@ -23,7 +23,7 @@ use crate::store::{
 };
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
-/// The reason why an operation on an endpoint fails.
+/// The reason for a failed operation on an endpoint.
 #[derive(Debug, Error)]
 pub enum WebhookError {
     /// There is no such endpoint.

@@ -13,7 +13,7 @@ use crate::store::Endpoint;
 /// The number of secrets that sign at once: quick successive rotations end the oldest early.
 const MAX_SECRETS: usize = 3;
 
-/// The reason why the stored secrets of an endpoint cannot be opened.
+/// The reason for stored secrets that cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unreadable {
     /// They are sealed with a key that is not configured.

@@ -23,7 +23,7 @@ use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
 use crate::store::{ConnectStore, Consumed, Source, StoreError};
 
-/// How long a write is retried while the user waits.
+/// The time for which a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 
 /// The parameters of the callback.
@@ -61,7 +61,7 @@ pub struct Finished {
     pub return_to: Option<String>,
 }
 
-/// The reason why an authorization request is left as it is.
+/// The reason for not finishing an authorization request.
 #[derive(Debug, Error)]
 pub enum FinishError {
     /// The state is unknown, or its authorization request was deleted long ago.
@@ -201,7 +201,7 @@ impl Finishes {
     /// Returns the owner of the new connection: the session's user, or else the user that the request was started for.
     ///
     /// If the session has ended in the meantime, a new user owns the connection. The cookie of the request outlives the
-    /// session: the next person at the computer could finish the request with an account of their own, and must not get
+    /// session: the next user of the computer could finish the request with an account of their own, and must not get
     /// the older connections with it.
     async fn owner(&self, request: &AuthRequest, user: Option<UserId>) -> Result<UserId, StoreError> {
         let begun_for = request.user_id;

@@ -50,7 +50,7 @@ impl Finishes {
         received: GrantedTokens<'_>,
         session: &ConnectSession,
     ) -> Result<FinishResult, FailureCode> {
-        // A backend that names an account means that one: nobody is asked about another.
+        // A backend that names an account means that one: the user is not asked about another.
         if let Some(expected) = request.portal_id
             && received.portal != Some(expected)
         {

@@ -139,7 +139,7 @@ impl CircuitBreaker {
         });
     }
 
-    /// Returns the reason why refreshes are held back, and since when.
+    /// Returns the reason for holding refreshes back, and since when.
     pub fn open_reason(&self) -> Option<(FailureCode, Timestamp)> {
         self.with(|state| state.open.map(|open| (open.code, open.since)))
     }

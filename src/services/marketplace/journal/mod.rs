@@ -50,7 +50,7 @@ pub enum PollOutcome {
     Failed(Failure),
 }
 
-/// The reason why a poll stops before its end.
+/// A poll that stops before its end.
 enum Stop {
     HubSpot(Failure),
     Store(StoreError),
