@@ -28,7 +28,7 @@ use crate::services::{ConnectSessionFilter, NewSession, SessionView};
 const MAX_METADATA_LENGTH: usize = 4096;
 /// As many characters as a person is shown of who is asking.
 const MAX_REQUESTED_BY_LENGTH: usize = 120;
-/// HubSpot has about two hundred scopes.
+/// The maximum number of scopes: HubSpot has about two hundred.
 const MAX_SCOPES: usize = 200;
 const WEEK: u64 = 7 * 24 * 3600;
 
@@ -346,7 +346,7 @@ pub(super) fn portal(portal_id: Option<u64>) -> Result<Option<PortalId>, Problem
     portal_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
-/// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).
+/// Reads scopes as HubSpot writes them: they become part of a URL, separated by spaces (RFC 6749 section 3.3).
 pub(super) fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Problem> {
     let Some(words) = words else { return Ok(None) };
     let plain = |word: &String| {

@@ -35,10 +35,10 @@ use crate::http::request::body::{ApiJson, NoBody, whole_number};
 use crate::http::{Web, at};
 use crate::services::{ConnectionFilter, Event, Import, Imported, ListedConnection};
 
-/// Longer than any refresh token of HubSpot's.
+/// The maximum length of a refresh token: longer than any of HubSpot's.
 const MAX_REFRESH_TOKEN_LENGTH: usize = 4096;
 
-/// The routes of connections.
+/// Registers the routes of connections.
 pub(super) fn routes(routes: &mut ServiceConfig) {
     routes.service(
         actix::scope(CONNECTIONS)

@@ -25,7 +25,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_KEY_LENGTH: usize = 255;
 /// What is remembered of an answer, beside its body.
 const HEADERS: [HeaderName; 2] = [CONTENT_TYPE, LOCATION];
-/// No answer to a POST is as large as this.
+/// The maximum size of a stored response: larger than any response to a POST.
 const MAX_STORED_ANSWER: usize = 64 * 1024;
 
 /// Wraps the routes of the host's backend.

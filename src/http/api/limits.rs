@@ -24,7 +24,7 @@ const SWEEP_THRESHOLD: usize = 1000;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The limit on the requests of each key.
+/// The rate limit of each key.
 #[derive(Debug)]
 pub struct KeyLimits {
     per_minute: u32,
@@ -79,7 +79,7 @@ impl KeyLimits {
         }
         let fresh = Window { ends_at: now.plus(WINDOW), left: self.per_minute };
         let window = windows.entry(key).or_insert(fresh);
-        // A window that ends later than a fresh one was begun before the clock was set back.
+        // A window that ends later than a fresh one started before the clock was set back.
         if window.ends_at <= now || window.ends_at > fresh.ends_at {
             *window = fresh;
         }

@@ -1,5 +1,5 @@
-//! The server-to-server API: for the host's backend, by API key. No cookie is looked at here, so no other site can
-//! borrow a browser's, and there is nothing that a key is filled in for: without one nothing is answered (RFC 6750).
+//! The server-to-server API: for the host's backend, by API key. No cookie is read here, so no other site can use a
+//! browser's session, and no request is answered without a key (RFC 6750).
 
 mod caller;
 pub(super) mod connect_sessions;
@@ -30,7 +30,7 @@ pub(super) use proxy::PassedOn;
 const SIDES: [&str; 7] =
     ["api-key", "connections", "connect-sessions", "events", "installs", "read-tokens", "webhooks"];
 
-/// The routes, before those of the browser: a path is taken by the first scope that fits.
+/// Registers the routes, before those of the browser: a path is handled by the first scope that matches.
 pub(super) fn routes(routes: &mut ServiceConfig) {
     let ours = fn_guard(|request| is_ours(request.head().uri.path()));
     routes.service(

@@ -39,9 +39,9 @@ pub struct PageParams {
 
 /// A request for a page of a list whose rows have places of type `K`.
 pub(super) struct PageRequest<K> {
-    /// The filters.
+    /// The filters of the list.
     pub filters: ApiQuery,
-    /// The place after which the page begins.
+    /// The place of the last row before the page.
     pub after: Option<K>,
     limit: u32,
 }
@@ -64,12 +64,12 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
         Ok(Self { filters, after, limit })
     }
 
-    /// Returns how many rows to read: one more than are shown says whether there is a next page.
+    /// Returns the number of rows to read: one more than are shown shows whether there is a next page.
     pub fn rows(&self) -> u32 {
         self.limit + 1
     }
 
-    /// Answers with these rows.
+    /// Responds with a page of these rows.
     pub fn answer<R, T: Serialize>(
         &self,
         mut rows: Vec<R>,
@@ -91,7 +91,7 @@ fn encode(place: &impl Serialize) -> String {
 
 fn decode<K: DeserializeOwned>(cursor: &str) -> Option<K> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    // No place has a character that JSON escapes; PostgreSQL refuses a zero character.
+    // No place contains a character that JSON escapes; PostgreSQL refuses a zero character.
     if text.contains(&b'\\') { None } else { serde_json::from_slice(&text).ok() }
 }
 

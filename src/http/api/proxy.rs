@@ -26,7 +26,7 @@ use crate::services::proxy::{
     Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
 };
 
-/// Marks a response of HubSpot's, which is passed on unchanged, whatever its status.
+/// The mark of a response of HubSpot's, which is forwarded unchanged, whatever its status.
 #[derive(Debug, Clone, Copy)]
 pub struct PassedOn;
 
@@ -97,11 +97,12 @@ async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Pass
     web.services.proxy.pass_on(connection, call).await.map_err(Problem::from)
 }
 
-/// Methods that are not passed on: CONNECT would open a tunnel, and TRACE would show the access token (RFC 9110 section
-/// 9.3.8), as would Microsoft's TRACK.
+/// Methods that are not forwarded: CONNECT would open a tunnel, and TRACE would reveal the access token (RFC 9110
+/// section 9.3.8), as would Microsoft's TRACK.
 const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
-/// Method names are case-sensitive, but not every server compares them so.
+/// Returns the method, unless it is refused in any case: method names are case-sensitive, but not every server
+/// compares them so.
 fn method(request: &HttpRequest) -> Result<Method, Problem> {
     let name = request.method().as_str();
     let is_refused = REFUSED_METHODS.iter().any(|refused| name.eq_ignore_ascii_case(refused));
@@ -109,8 +110,8 @@ fn method(request: &HttpRequest) -> Result<Method, Problem> {
     method.ok_or_else(|| Problem::new(ProblemCode::MethodNotAllowed))
 }
 
-/// Returns the connection's id and HubSpot's path, by the request line as it was sent: a path that only looks like ours once
-/// it is decoded is refused.
+/// Returns the connection's id and HubSpot's path from the request line as it was sent: a path that looks like ours
+/// only after decoding is refused.
 fn target(request: &HttpRequest) -> Result<(&str, ProxyPath), Problem> {
     let uri = request.uri();
     let is_path = uri.scheme().is_none() && uri.authority().is_none();
@@ -137,7 +138,7 @@ fn headers(request: &HttpRequest) -> HeaderMap {
     let given = request.headers();
     let named = Named::by(given.get_all(CONNECTION).filter_map(|value| value.to_str().ok()));
     let passed = given.iter().filter(|(name, _)| named.passes_to_hubspot(name.as_str()));
-    // The two ends have types of their own for the same thing.
+    // The two HTTP libraries have separate types for header names and values.
     let converted = passed.filter_map(|(name, value)| {
         let name = name.as_str().parse::<reqwest::header::HeaderName>().ok()?;
         Some((name, reqwest::header::HeaderValue::from_bytes(value.as_bytes()).ok()?))

@@ -73,7 +73,7 @@ pub async fn create_read_token(
     let tokens = &web.services.connections.read_tokens;
     let lifetime = Duration::from_secs(seconds);
     let (token, expires_at) = tokens.create(&key.project_id, &external_user_id, lifetime);
-    // This is what the caller has asked for.
+    // The caller has asked for the token.
     let (token, expires_at) = (token.expose().to_owned(), expires_at.rfc3339());
     Ok(HttpResponse::Created().json(NewReadToken { token, external_user_id, expires_at }))
 }

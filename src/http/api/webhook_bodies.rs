@@ -206,7 +206,7 @@ pub struct DeliveryWithPayload {
 }
 
 impl DeliveryWithPayload {
-    /// A delivery and the text of its message.
+    /// Returns a delivery with the text of its message.
     pub fn new(delivery: WebhookDelivery, payload: &str) -> Self {
         Self { delivery: delivery.into(), payload: serde_json::from_str(payload).unwrap_or_default() }
     }
@@ -301,7 +301,7 @@ fn header_fields_of(kind: SchemaType) -> Schema {
     fields.build().into()
 }
 
-/// A member that is there counts, even if it is `null`.
+/// Reads a member that is present, even if it is `null`.
 fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Vec<String>>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
