@@ -64,7 +64,7 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
         Ok(Self { filters, after, limit })
     }
 
-    /// Returns the number of rows to read: one more than are shown shows whether there is a next page.
+    /// Returns the number of rows to read: one more than the page shows, to find out whether there is a next one.
     pub fn rows(&self) -> u32 {
         self.limit + 1
     }

@@ -101,8 +101,8 @@ async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Pass
 /// section 9.3.8), as would Microsoft's TRACK.
 const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
-/// Returns the method, unless it is refused in any case: method names are case-sensitive, but not every server
-/// compares them so.
+/// Returns the method, unless it is refused in upper or lower case: method names are case-sensitive, but not every
+/// server compares them so.
 fn method(request: &HttpRequest) -> Result<Method, Problem> {
     let name = request.method().as_str();
     let is_refused = REFUSED_METHODS.iter().any(|refused| name.eq_ignore_ascii_case(refused));

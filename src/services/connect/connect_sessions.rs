@@ -46,7 +46,7 @@ const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub struct NewSession {
     /// The project of the backend.
     pub project: ProjectId,
-    /// The host's user. If it is missing in a session that reconnects a connection, the owner of the connection.
+    /// The host's user; if missing, the owner of the connection to reconnect.
     pub external_id: Option<ExternalUserId>,
     /// The connection to reconnect.
     pub connection: Option<ConnectionId>,

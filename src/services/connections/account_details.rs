@@ -14,7 +14,7 @@ use crate::keyring::{Keyring, OpenError};
 use crate::services::platform::{Base, Changes};
 use crate::store::{ConnectionStore, Details, StoreError};
 
-/// The number of attempts at a time zone that HubSpot refuses to return.
+/// The number of attempts to fetch a time zone that HubSpot refuses.
 const MAX_REFUSALS: i64 = 8;
 
 /// The details that a connection lacks. Each comes from its own endpoint.

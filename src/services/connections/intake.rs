@@ -203,7 +203,7 @@ impl Intake {
     }
 
     /// Seals the tokens for their row and saves them. If the row changes in the meantime, they are sealed again.
-    /// `None` if they were pending and have been discarded.
+    /// `None` if they were pending and have been accepted or discarded since.
     pub(in crate::services) async fn save(
         &self,
         received: GrantedTokens<'_>,

@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// The time that a user has to decide.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
-/// The time that a backend has to confirm: an employee may have to check.
+/// The time that a backend has to confirm: it may need a manual check.
 const TIME_TO_CONFIRM: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The time for which a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
@@ -81,7 +81,8 @@ impl PendingGrants {
     }
 
     /// Holds a grant until the user has decided, if it is for another account than the expected one, or until the
-    /// host's backend has confirmed it. `false` if the authorization request or the connect session has ended.
+    /// host's backend has confirmed it. `false` if the connect session has ended, or awaits a decision on another
+    /// grant.
     pub async fn hold(
         &self,
         flow: FlowId,
@@ -172,7 +173,7 @@ impl PendingGrants {
     /// pending.
     ///
     /// # Errors
-    /// [`AcceptError`]: whether the grant stays pending depends on the variant.
+    /// [`AcceptError`]; its variants state whether the grant stays pending.
     pub async fn accept(
         &self,
         pending: &PendingGrant,

@@ -44,7 +44,7 @@ pub struct BrowserSessions {
     row_cache: RowCache,
     /// The lifetime of a session without an action.
     idle: Duration,
-    /// The lifetime of a session at most.
+    /// The maximum lifetime of a session.
     max: Duration,
 }
 

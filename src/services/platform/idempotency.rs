@@ -44,7 +44,7 @@ pub enum Once {
     Busy(Duration),
 }
 
-/// A failed lookup.
+/// A failure of [`Idempotency::once`].
 #[derive(Debug, Error)]
 pub enum OnceError {
     /// The request was run before, and its response cannot be read any more.

@@ -17,12 +17,12 @@ use crate::domain::refresh_job::{INVALID_GRANT_PAUSE, OUR_FAULT_PAUSE};
 use pace::Pace;
 use recent::Recent;
 
-/// The number of connections that HubSpot refuses in a row, for unknown reasons, that makes it our own fault. A
-/// single connection may be unusual, however often it is refused.
+/// The number of connections refused in a row, for unknown reasons, that counts as our own fault. A single connection
+/// may be unusual, however often it is refused.
 const OUR_FAULT_CONNECTIONS: usize = 3;
-/// The number of failed calls in a row that makes an outage, however few connections there are.
+/// The number of failed calls in a row that counts as an outage, however few connections there are.
 const OUTAGE_IN_A_ROW: u32 = 5;
-/// The number of calls within [`OUTAGE_WINDOW`] from which more than half failed calls make an outage, too.
+/// The minimum number of calls within [`OUTAGE_WINDOW`] for the other sign of an outage: more than half have failed.
 const OUTAGE_CALLS: u64 = 20;
 const OUTAGE_WINDOW: Duration = Duration::from_secs(60);
 /// The bounds of the interval between probes of an outage: the first comes soon, because most outages are short.
@@ -160,7 +160,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Records that a connection was refused for the first time.
+    /// Records that HubSpot has refused the grant of a connection that worked before.
     pub fn note_invalid_grant(&self) {
         self.with(|state| state.invalid_grants_in_a_row = state.invalid_grants_in_a_row.saturating_add(1));
     }
