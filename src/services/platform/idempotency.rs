@@ -34,7 +34,7 @@ pub struct GivenAnswer {
 /// The decision on a request that has an idempotency key.
 #[derive(Debug)]
 pub enum Once {
-    /// Run it, because it is the first, and then call [`Idempotency::answered`].
+    /// Run it, because it is the first, and then call `Idempotency::answered`.
     Do(OnceLease),
     /// Return this response, because the request was run before.
     Again(GivenAnswer),
@@ -44,7 +44,7 @@ pub enum Once {
     Busy(Duration),
 }
 
-/// A failure of [`Idempotency::once`].
+/// A failure of `Idempotency::once`.
 #[derive(Debug, Error)]
 pub enum OnceError {
     /// The request was run before, and its response cannot be read any more.

@@ -39,7 +39,7 @@ pub struct JournalPoll {
 pub enum PollOutcome {
     /// Another process reads the journal.
     NotOurs,
-    /// The journal was read to its end, or up to [`MAX_ENTRIES_PER_POLL`].
+    /// The journal was read to its end, or up to the limit of entries per poll.
     Read {
         /// The number of entries read.
         entries: usize,
