@@ -16,7 +16,7 @@ use crate::services::Connection;
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionConnection)]
 pub struct Entry<'a> {
-    /// The id of the connection; a reconnect of the same account keeps it.
+    /// The connection; a reconnect of the same account keeps it.
     #[schema(value_type = String, format = Uuid)]
     id: ConnectionId,
     #[serde(flatten)]
