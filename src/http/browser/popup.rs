@@ -99,7 +99,7 @@ pub async fn get_done(
     Ok(answer)
 }
 
-/// Names the page that shows how far a flow has come. The pages themselves name theirs in `data-outcome`.
+/// Returns the name of the page for the state of a flow, as the pages have it in `data-outcome`.
 fn page_of(ended: &FlowOutcome) -> &'static str {
     match (&ended.outcome, &ended.choice) {
         (_, Some(_)) => "choice",
@@ -199,7 +199,7 @@ fn failure(
 pub struct Handoff {
     /// The attempt.
     flow: FlowId,
-    /// Whether the page only asks if it is still the right one; the message stays untaken.
+    /// Whether the page only asks which page is due; the message is not taken.
     #[serde(default)]
     peek: bool,
 }
