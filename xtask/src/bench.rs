@@ -7,25 +7,25 @@ use crate::{Result, Task, setup};
 use clap::{Args, ValueEnum};
 use std::process::Command;
 
-/// Measures CPU per request and per refresh against a bare baseline, in release builds, on one core
+/// Measure CPU per request and per refresh against a bare baseline, in release builds, on one core
 #[derive(Args)]
 pub struct Bench {
     /// Measure only this part.
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
-    /// How long each figure of the web is measured, in seconds.
+    /// The duration of each measurement of the web, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// How many connections send requests.
+    /// The number of connections that send requests.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// How many pages wait for their outcome at once.
+    /// The number of waiting pages.
     #[arg(long, default_value_t = 5000)]
     polls: usize,
-    /// How many tokens are due, with commas between.
+    /// The numbers of due tokens, separated by commas.
     #[arg(long, default_value = "1000,10000,100000")]
     due: String,
-    /// How many connections are stored of which none is due, with commas between; the fewest first.
+    /// The numbers of stored connections that are not due, separated by commas; the smallest first.
     #[arg(long, default_value = "1000,100000,1000000")]
     stored: String,
 }

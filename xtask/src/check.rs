@@ -5,7 +5,7 @@ use crate::suite::{self, Part};
 use crate::{Result, Task, lint};
 use clap::Args;
 
-/// Checks formatting and lints, and runs the unit tests and the integration suite on SQLite
+/// Check formatting and lints, and run the unit tests and the integration suite on SQLite
 #[derive(Args)]
 pub struct Check {}
 

@@ -6,11 +6,11 @@ use crate::{Result, Task, browser, log_events, promises, setup};
 use clap::Args;
 use std::fs;
 
-/// Writes what is made from the code: .env.example, docs/errors.md, docs/log-events.md, docs/promises.md, openapi.json,
+/// Write the generated files: .env.example, docs/errors.md, docs/log-events.md, docs/promises.md, openapi.json,
 /// and the types of the client in sdk/server, if Node.js is there
 #[derive(Args)]
 pub struct Generate {
-    /// Keep openapi.json as that of the release that is about to be published: later ones are compared with it
+    /// Keep openapi.json as the one of the next release, with which later ones are compared
     #[arg(long)]
     released: bool,
 }

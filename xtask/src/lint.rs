@@ -5,7 +5,7 @@ use crate::steps::{Done, Steps};
 use crate::{Result, Task, generate, sbom};
 use clap::Args;
 
-/// Checks formatting, lints, documentation, licences and generated documents
+/// Check formatting, lints, documentation, licences and generated documents
 #[derive(Args)]
 pub struct Lint {}
 

@@ -1,7 +1,7 @@
-//! Everything one can do with this repository. `cargo xtask` alone prints the list.
+//! Commands for this repository. `cargo xtask` alone prints the list.
 //!
-//! A new command is one file with a struct that implements [`Task`], and one line in [`tasks`]. The first
-//! sentence of the struct's documentation is what the list says about it.
+//! A new command is one file with a struct that implements [`Task`], and one line in [`tasks`]. The first sentence of
+//! the struct's documentation is its help text.
 #![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
 
 mod backend_sdk;
@@ -26,11 +26,12 @@ mod steps;
 mod suite;
 mod test;
 mod torture;
+mod words;
 
 use clap::{ArgMatches, Args, Command};
 use std::process::ExitCode;
 
-/// A failure is a sentence for the person at the terminal; nothing here is handled by kind.
+/// A failure is a sentence for the developer; nothing here is handled by kind.
 type Result<T> = std::result::Result<T, String>;
 
 /// One command of `cargo xtask`; its fields are its arguments.
@@ -45,6 +46,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<check::Check>("check"),
         Entry::of::<test::Test>("test"),
         Entry::of::<lint::Lint>("lint"),
+        Entry::of::<words::Words>("words"),
         Entry::of::<setup::Setup>("setup"),
         Entry::of::<postgres::Postgres>("postgres"),
         Entry::of::<generate::Generate>("generate"),
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
     let tasks = tasks();
     let mut list = Command::new("cargo xtask")
         .bin_name("cargo xtask")
-        .about("Everything one can do with this repository")
+        .about("Build, check and test this repository")
         .disable_help_subcommand(true)
         .subcommands(tasks.iter().map(|task| task.command.clone()));
     let given = list.get_matches_mut();

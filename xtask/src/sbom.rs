@@ -12,10 +12,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-/// Writes target/sbom/hubspot-connect.cdx.json: every package in the shipped binary, with version, licence and checksum
+/// Write target/sbom/hubspot-connect.cdx.json: every package in the shipped binary, with version, licence and checksum
 #[derive(Args)]
 pub struct Sbom {
-    /// The target that the binary is built for
+    /// The target of the binary
     #[arg(long, default_value = TARGET)]
     target: String,
 }

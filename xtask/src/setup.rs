@@ -7,7 +7,7 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Installs what the tests need and this machine lacks: PostgreSQL, nginx, Chromium, Firefox, Node.js, Python
+/// Install missing requirements of the tests: PostgreSQL, nginx, Chromium, Firefox, Node.js, Python
 #[derive(Args)]
 pub struct Setup {}
 

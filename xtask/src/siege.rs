@@ -11,10 +11,10 @@ use clap::Args;
 /// silent.
 #[derive(Args)]
 pub struct Siege {
-    /// How long it lasts, in minutes: all kinds of attack at least once
+    /// The duration in minutes: all kinds of attack at least once
     #[arg(long, default_value_t = 5)]
     minutes: u64,
-    /// How many hostile connections are kept up at once
+    /// The number of hostile connections
     #[arg(long, default_value_t = 20_000)]
     connections: usize,
 }

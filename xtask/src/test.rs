@@ -20,7 +20,7 @@ use std::process::Child;
 /// steps run, even after a failure.
 #[derive(Args)]
 pub struct Test {
-    /// Run only this part; may be given more than once
+    /// Run only this part; may be repeated
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
 }

@@ -14,22 +14,22 @@ use clap::Args;
 /// invariant, and the command that repeats the run.
 #[derive(Args)]
 pub struct Torture {
-    /// How long things go wrong, in minutes
+    /// The duration of the faults, in minutes
     #[arg(long, conflicts_with = "seconds")]
     minutes: Option<u64>,
-    /// How long things go wrong, in seconds; at least as long as the freeze that outlasts a lease
+    /// The duration of the faults, in seconds; at least as long as the freeze that outlasts a lease
     #[arg(long)]
     seconds: Option<u64>,
-    /// What goes wrong is drawn from this number; the same number draws the same again
+    /// The seed of the faults; the same seed repeats them
     #[arg(long)]
     seed: Option<u64>,
-    /// How many connections there are
+    /// The number of connections
     #[arg(long, default_value_t = 200)]
     connections: usize,
-    /// Ends early what has to be waited for at the end
+    /// Skip the waiting at the end
     #[arg(long)]
     hurry: bool,
-    /// Takes the binaries of the dev profile instead of release builds
+    /// Use the binaries of the dev profile instead of release builds
     #[arg(long)]
     debug_binaries: bool,
 }
