@@ -15,39 +15,39 @@ import { ask, type Body, post } from "./wire.ts";
 /** In milliseconds. */
 const enum Span {
   FirstPoll = 1_000,
-  /** Between two looks for the empty page. */
+  /** The interval between two checks for the empty page. */
   Empty = 50,
-  /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
+  /** A response that takes longer is lost: the service delays it by at most 25 seconds. */
   Lost = 40_000,
 }
 
-/** Answers in a row that the browser withholds from this page, before the page counts as one that may not connect. */
+/** The number of consecutive responses withheld by the browser after which the page's origin counts as not allowed. */
 const enum Limit {
   Withheld = 3,
 }
 
-/** What all instances for one service have in common: a second button of a page takes up what the first has begun. */
+/** The state that all instances for one service share: a second button of a page joins the request of the first. */
 export interface Shared {
   attempt?: Attempt | undefined;
-  /** What `connect()` has returned, while a redirect waits for its connect session. */
+  /** The promise that `connect()` returned, while a redirect waits for its connect session. */
   leaving?: Promise<Connection> | undefined;
   ignored: number;
-  /** The last request that has connected: what the status is asked with. */
+  /** The last request that connected, with whose secret the status is polled. */
   connected?: Memo;
   /** Wakes each `watch()`. */
   watchers: Set<() => void>;
-  /** What `diagnose()` reports of the last `connect()`. */
+  /** Observations about the last `connect()`, for `diagnose()`. */
   seen: Seen;
-  /** Which attempt has made which connection: it alone may end it. */
+  /** The secret of the request that created each connection, which is required to disconnect it. */
   makers: Record<string, string>;
 }
 
 /**
- * One authorization request, from the moment the popup is on its way until the first result.
+ * One authorization request, from the opening of the popup until the first result.
  *
- * The result can come by a message or by polling, and the first one wins. Messages alone would not do: a
- * Cross-Origin-Opener-Policy on any page in between cuts the popup off for good, and its `closed` reads true from then
- * on while the window is open.
+ * The result can come by a message or by polling, and the first one wins. Messages alone are not enough: a
+ * Cross-Origin-Opener-Policy on any page in between severs the popup permanently, and its `closed` is true from then
+ * on although the window is open.
  */
 export class Attempt {
   /** The `onState` of each `connect()` that has joined. */
@@ -62,15 +62,15 @@ export class Attempt {
   #popup: Window | null;
   #options: ConnectOptions;
   #state: PopupState;
-  /** What the popup's first page may ask for, to verify its opener. */
+  /** The key that the popup's first page may request, to verify its opener. */
   #openerKey: string | undefined;
   /** The authorization request that was refused because its connect session had ended, if this is the second one. */
   #refused: string | undefined;
-  /** Interrupts the answer or the pause that is being waited for. */
+  /** Interrupts the pending response or pause. */
   #bell = new AbortController();
-  /** When the popup was sent to the service. */
+  /** The time at which the popup was sent to the service. */
   #sentAt = 0;
-  /** When the poll was sent that has no answer yet. */
+  /** The time at which the pending poll was sent. */
   #askedAt = Infinity;
   #unavailable = false;
 
@@ -110,7 +110,7 @@ export class Attempt {
       return this.#reject(error as HubSpotConnectError);
     }
     this.#look();
-    // The user may have led the popup elsewhere meanwhile.
+    // The user may have navigated the popup elsewhere in the meantime.
     if (!this.#prepare(popup)) this.#fail("closed");
     this.#note("sent");
     // A callback may have ended it.
@@ -120,7 +120,7 @@ export class Attempt {
     launch(this.#service, fields, popup, () => this.cancel("csp_blocked"));
   }
 
-  /** Says in the popup that it waits. @returns false as long as it shows another page, in which a form would be lost */
+  /** Shows in the popup that it waits. @returns false as long as it shows another page, in which a form would be lost */
   #prepare(popup: Window): boolean {
     try {
       popup.document.body.textContent = this.#options.popup?.text ?? "Preparing the connection…";
@@ -145,13 +145,13 @@ export class Attempt {
     delete memo.flow;
     this.#change({ ...initial("open", true), muted: this.#state.muted });
     if (this.ended) return false;
-    // Away from the page that says why, which would close the popup.
+    // Leave the error page, which would close the popup.
     popup.location.replace("about:blank");
     void this.#start(popup);
     return true;
   }
 
-  /** Brings the popup to the front. @returns false if there is none within reach of this page */
+  /** Brings the popup to the front. @returns false if this page can reach no popup */
   focus(): boolean {
     this.#look();
     const open = this.#state.window === "open";
@@ -160,8 +160,8 @@ export class Attempt {
   }
 
   /**
-   * Ends it at once, with its popup, and notifies the service in the background. Only for what the user or the page has
-   * decided. A guess is no reason: the user may be signing in.
+   * Cancels the request immediately, closes its popup, and notifies the service in the background. Only for decisions
+   * of the user or the page. A guess is not enough: the user may be signing in.
    */
   cancel(code: ErrorCode): void {
     if (this.ended) return;
@@ -171,11 +171,11 @@ export class Attempt {
     this.#fail(code);
   }
 
-  /** Takes in what the popup or the service says about the authorization request. */
+  /** Handles a status of the authorization request, from the popup or from the service. */
   #take(body: Body): void {
     const { flow, status, connection, error } = body;
     const memo = this.#memo;
-    // The popup and the service may both have something to say of the request that this one has replaced.
+    // The popup and the service may both still report on the request that this one replaced.
     if (flow && flow === this.#refused) return;
     // The popup and the service name one flow. If they differ, another program has used the challenge of this page.
     if (flow) {
@@ -226,14 +226,14 @@ export class Attempt {
     this.#note(this.#popup?.closed === false ? "reads_open" : "reads_closed");
   }
 
-  /** Polls until the end, or until the page's policy turns out to forbid it. */
+  /** Polls until the request ends, or until the page's policy forbids it. */
   async #poll(): Promise<void> {
     let etag: string | null = null;
     let failures = 0;
     let withheld = 0;
     while (!this.ended && !this.#state.muted) {
       const { signal } = this.#bell = new AbortController();
-      // Before the popup is at the service, there is nothing to ask for.
+      // Before the popup has reached the service, there is nothing to poll.
       const early = this.#sentAt + Span.FirstPoll - Date.now();
       if (early > 0) {
         await sleep(Math.min(early, Span.FirstPoll), signal);
@@ -243,7 +243,7 @@ export class Attempt {
       const answer = await ask(this.#service, this.#memo.verifier, etag, signal);
       this.#askedAt = Infinity;
       const { status, body } = answer;
-      // An answer that came before the interruption counts.
+      // A response that arrived before the interruption counts.
       if (this.ended || (signal.aborted && !status)) continue;
       this.#unavailable = !status || status >= 500;
       failures += 1;
@@ -255,7 +255,7 @@ export class Attempt {
       } else if (status === 404) {
         failures = 0;
       } else {
-        // Without a status, of a service that can be reached: the browser withholds the answer.
+        // No status from a reachable service: the browser withholds the response.
         withheld = !status && !this.#state.heard && !this.#state.known && (await isReachable(this.#service)) ? withheld + 1 : 0;
         if (withheld >= Limit.Withheld || body.code === "origin_not_allowed") this.#fail("origin_not_allowed");
       }
@@ -274,14 +274,14 @@ export class Attempt {
     this.#finish(() => Promise.reject(error));
   }
 
-  /** Ends it with this result, unless it has one already. */
+  /** Settles the request with this result, unless it already has one. */
   #finish(result: () => Promise<Connection>, connectionId?: string): void {
     if (this.ended) return;
     this.ended = true;
     this.#end.abort();
     this.#wake();
     forget(this.#service, this.#memo.verifier);
-    // Nothing else would close the empty page, or the one that the user has led it to.
+    // Nothing else would close the empty page, or the page to which the user navigated it.
     if (!this.#state.sent) this.#popup?.close();
     const shared = this.#shared;
     if (shared.attempt === this) shared.attempt = undefined;
@@ -298,13 +298,13 @@ export class Attempt {
     const { signal } = this.#end;
     const timer = setInterval(() => {
       this.#look();
-      // A page that was frozen comes back to a poll that will never be answered.
+      // A page that was frozen returns to a poll that never gets a response.
       if (Date.now() - this.#askedAt > Span.Lost) this.#wake();
       this.#note("tick");
       if (this.#state.patience < 0) this.#fail(silenceCode(this.#state, window !== top, this.#unavailable));
     }, Clock.Tick);
     const others = news();
-    // Whichever authorization request is meant: one more poll costs nothing and gives nothing away.
+    // For any authorization request: one more poll is cheap and reveals nothing.
     if (others) others.onmessage = this.#wake;
     signal.addEventListener("abort", () => {
       clearInterval(timer);
@@ -335,7 +335,7 @@ export class Attempt {
   }
 }
 
-/** Returns whether the service answers at all: nothing of such an answer can be read, so every page may ask for it. */
+/** Returns whether the service responds at all. The response is opaque, so every page may request it. */
 function isReachable(service: string): Promise<boolean> {
   return fetch(`${service}/livez`, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
 }

@@ -20,7 +20,7 @@ const enum Watch {
   LongestPause = 30_000,
 }
 
-/** What the service has said of the connections. Status 404: it knows of no such authorization request, or has forgotten it. */
+/** The status of the connections from the service. 404: the authorization request is unknown or deleted. */
 interface Heard extends Answer {
   connections: api.Connection[];
 }
@@ -35,7 +35,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   #service: string;
   #shared: Shared;
   #readToken: api.HubSpotConnectOptions["readToken"];
-  /** The read token in use, until the service refuses it. */
+  /** The read token in use, until the service rejects it. */
   #token: string | undefined;
 
   constructor({ service, readToken }: api.HubSpotConnectOptions) {
@@ -48,7 +48,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     return this.#shared.ignored;
   }
 
-  // Not an async function: all up to the opening of the window has to happen in the click.
+  // Not an async function: everything up to the opening of the window must happen in the click.
   connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
     // A new object: the listener of an earlier call may still write to its own.
     const seen: Seen = this.#shared.seen = { lostFocus: false };
@@ -59,12 +59,12 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const { attempt: running, leaving } = this.#shared;
     if (leaving) return leaving;
     if (running?.focus()) return running.follow(options);
-    // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
+    // Unencrypted origins are never allowed, and browsers offer no hashes there.
     if (!isSecureContext) return refuse("origin_not_allowed");
-    // An opaque origin can be named to nobody, and no message would find it.
+    // An opaque origin cannot be allowed, and no message would reach it.
     if (origin === "null") return refuse("sandboxed_iframe");
     if (options.mode === "redirect") return this.#leave(options);
-    // The popup gets a copy of what this tab remembers.
+    // The popup gets a copy of this tab's session storage.
     const kept = recall(this.#service);
     forget(this.#service);
 
@@ -74,7 +74,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
       // Some web views open a window and return none.
       addEventListener("blur", () => { seen.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
       if (options.fallback) return this.#leave(options);
-      // Nothing has begun, so what was begun before goes on.
+      // Nothing was started, so the earlier request continues.
       if (kept) remember(this.#service, kept);
       return refuse("popup_blocked");
     }
@@ -85,7 +85,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     return new Attempt(this.#service, this.#shared, memo, options, popup).follow(options);
   }
 
-  /** Begins a redirect. Until the page is left, `connect()` returns the same promise. */
+  /** Starts a redirect. Until the page is left, `connect()` returns the same promise. */
   #leave(options: api.ConnectOptions): Promise<api.Connection> {
     const shared = this.#shared;
     const free = () => { if (shared.leaving === leaving) shared.leaving = undefined; };
@@ -101,9 +101,9 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const fields = await Promise.race([startFields(memo, secret(), options), sleep(Patience.Unheard * Clock.Tick, options.signal)])
       .finally(ready);
     if (!fields) throw new HubSpotConnectError(options.signal?.aborted ? "cancelled" : "timeout");
-    // Without the verifier nobody could take up what comes back.
+    // Without the verifier the result could not be resumed.
     if (!remember(this.#service, memo)) throw new HubSpotConnectError("popup_blocked");
-    // The page is left here. A browser that has kept it may show it again as it was.
+    // The page is left here. A browser that cached it may show it again as it was.
     await new Promise<void>((again, refuse) => {
       launch(this.#service, fields, window, () => refuse(new HubSpotConnectError("csp_blocked")));
       addEventListener("pageshow", (event) => event.persisted && again());
@@ -120,19 +120,19 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (flow) {
       history.replaceState(history.state, "", location.href.split("#")[0]);
       if (memo?.mode !== "redirect") {
-        // The popup has come back to a page of ours; who waits is another tab, and needs no secret to ask.
+        // The popup has returned to a page of the service; another tab waits, and needs no secret to poll.
         news()?.postMessage(flow);
         close();
         return null;
       }
     }
     if (!memo) return null;
-    // Somebody has come back by the browser's own button, and may go forward again.
+    // The user came back with the browser's Back button, and may go forward again.
     if (memo.mode === "redirect" && !flow) {
       const { status, body } = await ask(this.#service, memo.verifier, null);
       if (status !== 200 || body.status === "awaiting_user") return null;
     }
-    // A click may have begun another one meanwhile.
+    // A click may have started another request in the meantime.
     return (this.#shared.attempt ?? new Attempt(this.#service, this.#shared, memo, options)).follow(options).catch((error: HubSpotConnectError) => {
       if (error.code === "timeout") return null;
       throw error;
@@ -149,13 +149,13 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (memo === undefined) return nothing(404);
     if (readToken) {
       const token = this.#token ??= typeof readToken === "function" ? await readToken() : readToken;
-      // Without a secret a page of the service would be asked about.
+      // Without a secret the request would concern a page of the service.
       if (!isText(token)) throw new HubSpotConnectError("read_token_invalid");
     }
     const answer = await ask(this.#service, memo ? memo.verifier : this.#token, etag, signal);
     if (answer.status === 401) this.#token = undefined;
     const { flow = null, connection, connections = connection ? [connection] : [] } = answer.body;
-    // Once the service has forgotten the request, another program can begin one with its challenge.
+    // Once the service has deleted the request, another program can start one with its challenge.
     if (memo?.flow && flow && flow !== memo.flow) return { ...answer, status: 404, connections: [] };
     return { ...answer, connections: connections.map((one) => toConnection(one, flow)) };
   }
@@ -171,7 +171,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     let bell = new AbortController();
     let etag: string | null = null;
     const wake = () => {
-      // It is of the authorization request before.
+      // It belongs to the previous authorization request.
       etag = null;
       bell.abort();
     };
@@ -185,10 +185,10 @@ export class HubSpotConnect implements api.HubSpotConnect {
         if (signal.aborted) continue;
         const { status, connections } = answer;
         etag = answer.etag;
-        // Not found may mean not yet or no more, and is answered without a wait.
+        // Not found may mean not yet or no longer, and the service responds without waiting.
         pause = status === 200 || status === 304 ? Watch.Pause : Math.min(pause * 2, Watch.LongestPause);
         const now = JSON.stringify(connections);
-        // What the service has forgotten has not ended.
+        // A connection whose request the service has deleted still exists.
         if ((status === 200 || (status === 404 && !last)) && now !== last) {
           last = now;
           notify(onChange, { connections });
@@ -208,15 +208,15 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const verifier = this.#ownPage ? null : this.#shared.makers[connectionId];
     if (verifier === undefined) throw new HubSpotConnectError("connection_unknown");
     const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
-      // The verifier is the better proof, and other origins may not send this header.
+      // The verifier is sufficient, and other origins may not send this header.
       verifier ? {} : { "hubspot-connect-csrf": document.body.dataset.csrf ?? "" });
     if (answer.status === 200) return;
-    // The service has forgotten the verifier, or the connection has ended.
+    // The service has deleted the request of the verifier, or the connection no longer exists.
     throw answer.status === 404 ? new HubSpotConnectError("connection_unknown") : fromProblem(answer.body);
   }
 
   async diagnose(): Promise<api.Finding[]> {
-    // Rarely needed, and so a file of its own.
+    // Rarely needed, so it is a separate file.
     const { diagnose } = await import("./diagnose.js");
     return diagnose(this.#service, this.#shared.seen);
   }

@@ -3,7 +3,7 @@ import type { Memo } from "./memory.ts";
 import { sleep } from "./sleep.ts";
 import { type Answer, type Body, post, type WireConnection } from "./wire.ts";
 
-/** Returns a connection as the page gets it. */
+/** Returns a connection for the page. */
 export const toConnection = (wire: WireConnection, flow: string | null): Connection => ({
   connectionId: wire.id,
   flow,
@@ -16,10 +16,10 @@ export const toConnection = (wire: WireConnection, flow: string | null): Connect
 });
 
 /**
- * Returns what `connect()` resolves to, with the token if this page may have it. Never fails: what is connected is
- * connected, with or without a token for this page.
+ * Returns the connection for `connect()`, with the token if this page may have it. Never fails: the connection exists
+ * with or without a token for this page.
  *
- * @param body has the token, or a pickup code for it, or neither
+ * @param body with the token, a pickup code for it, or neither
  */
 export async function withToken(service: string, memo: Memo, wire: WireConnection, body: Body): Promise<Connection> {
   const connection = toConnection(wire, memo.flow ?? null);
@@ -30,7 +30,7 @@ export async function withToken(service: string, memo: Memo, wire: WireConnectio
     : connection;
 }
 
-/** Exchanges the pickup code for the token. The service gives it out once, and answers 410 the second time. */
+/** Exchanges the pickup code for the token. The service hands it off once, and responds with 410 the second time. */
 async function redeem(service: string, { verifier, flow }: Memo, pickupCode: string): Promise<Answer> {
   for (let tries = 1; ; tries += 1) {
     const answer = await post(service, "token", verifier, { flow, pickup_code: pickupCode });

@@ -1,4 +1,4 @@
-/** What the element, the React hook and the Vue composable show: how far connecting is, and what is connected. */
+/** The view of the element, the React hook and the Vue composable: the progress of connecting, and the connection. */
 import type * as api from "./api";
 import { HubSpotConnect } from "./hubspot-connect.js";
 import type { View, ViewState } from "./view_api";
@@ -8,21 +8,21 @@ export const PENDING = /ing$|perhaps/;
 const restingState = (connection: api.KnownConnection | null): ViewState =>
   !connection ? "idle" : /^(needs_reauth|integrity_error)$/.test(connection.status ?? "") ? "needs_reauth" : "connected";
 
-/** Returns the view of a page on which nothing is going on. */
+/** Returns the view of a page without an authorization request. */
 export const resting = (connection: api.KnownConnection | null): View => ({ state: restingState(connection), connection, error: null });
 
 export class Controller {
   view: View;
   #sdk: HubSpotConnect;
-  /** Whether the service reports everything that is connected. Without a read token only its own pages are told. */
+  /** Whether the service reports all connections. Without a read token it does so only to its own pages. */
   #isTold: boolean;
   #listeners = new Set<() => void>();
   /** Shows what was reported while the user was connecting. */
   #missed: (() => void) | undefined;
-  /** The request that is shown. */
+  /** The authorization request on display. */
   #result: Promise<unknown> | undefined;
 
-  /** @param connection what the page's server knows to be connected */
+  /** @param connection the one that the page's server knows */
   constructor(service: string, connection: api.KnownConnection | null, readToken: api.HubSpotConnectOptions["readToken"]) {
     this.#sdk = new HubSpotConnect({ service, readToken });
     this.#isTold = !!readToken || globalThis.location?.origin === new URL(service).origin;
@@ -37,10 +37,10 @@ export class Controller {
     return () => this.#listeners.delete(listener);
   };
 
-  /** Resumes what a reload has interrupted, and watches the connection, until the returned function is called. */
+  /** Resumes an authorization request after a reload, and watches the connection, until the returned function is called. */
   start(options: api.ConnectOptions): () => void {
     if (!PENDING.test(this.view.state)) void this.#follow((onState) => this.#sdk.resume({ ...options, onState }));
-    // What the page has connected before, by a component that is gone.
+    // A component that was unmounted may have connected before.
     let adopt = this.#isTold || !this.view.connection;
     return this.#sdk.watch(({ connections }) => {
       const compare = () => {
@@ -74,7 +74,7 @@ export class Controller {
     this.#listeners.forEach((listener) => listener());
   }
 
-  /** Shows what comes of a request, unless another one takes its place. */
+  /** Shows the result of a request, unless another one replaces it. */
   async #follow(
     begin: (onState: (state: api.ConnectState) => void) => Promise<api.Connection | null>,
     first?: api.ConnectState,
@@ -94,7 +94,7 @@ export class Controller {
           if (PENDING.test(this.view.state)) this.show(this.view.connection);
           this.#missed?.();
         }
-        // The service reports what has just been connected.
+        // The service reports the new connection.
         this.#missed = undefined;
       }
       return connection;
@@ -108,11 +108,11 @@ export class Controller {
     }
   }
 
-  /** @param other what to show if the connection that is shown is not among them */
+  /** @param other the connection to show if the current one is not among them */
   #compare(connections: readonly api.Connection[], other: api.Connection | undefined): void {
     const { connection: shown } = this.view;
     const one = connections.find(({ connectionId }) => connectionId === shown?.connectionId) ?? other;
-    // Of what this page has not connected since it was loaded, the service tells it nothing.
+    // The service does not report connections that this page did not create since it was loaded.
     if (!one && !this.#isTold && !shown?.flow) return;
     const now = one ? { ...(one.connectionId === shown?.connectionId && shown), ...one } : null;
     // An error stays as long as nothing has changed.

@@ -1,4 +1,4 @@
-/** Looks for what would keep `connect()` from working on this page. A module of its own: it is rarely needed. */
+/** Checks what would prevent `connect()` from working on this page. A separate module, because it is rarely needed. */
 import type { Finding } from "./api";
 import { make } from "./make.ts";
 import { timeLimit } from "./wire.ts";
@@ -20,11 +20,11 @@ async function attempt(url: string, init: RequestInit): Promise<{ response: Resp
   return { response, forbidden };
 }
 
-/** Hosts that only a local network has, as far as their name tells. */
+/** Hosts that exist only in a local network, as far as their names show. */
 const PRIVATE = /^(localhost|.+\.(localhost|local|internal|home\.arpa)|(127|10)(\.\d+){3}|(192\.168|169\.254|172\.(1[6-9]|2\d|3[01]))(\.\d+){2}|\[(::1|f[cd].+|fe[89ab].+)\])$/;
 export const isPrivate = (host: string) => PRIVATE.test(host);
 
-/** Web views of apps. An app decides by itself whether a new window opens, and most hand none to the page. */
+/** Web views of apps. The app decides whether a new window opens, and most return none to the page. */
 const WEB_VIEW = /; wv\)|\bFBA[NV]\b|Instagram|\bLine\/|\bMicroMessenger\b|(iPhone|iPad).*AppleWebKit(?!.*Safari\/)/;
 export const isWebView = (userAgent: string) => WEB_VIEW.test(userAgent);
 
@@ -39,9 +39,9 @@ async function localNetworkPermission(host: string): Promise<PermissionState | n
   return null;
 }
 
-/** What the SDK has seen of the last `connect()`. */
+/** Observations about the last `connect()`. */
 export interface Seen {
-  /** The browser returned no window, and this page lost the focus at once all the same. */
+  /** The browser returned no window, but this page lost the focus immediately. */
   lostFocus: boolean;
 }
 
@@ -52,15 +52,15 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   };
 
   add("secure_context", isSecureContext, isSecureContext ? "The page is secure." : "The page is not encrypted.",
-    "Serve it over https; plain http will do on a loopback address.");
+    "Serve it over https; plain http is sufficient on a loopback address.");
 
   const opaque = origin === "null";
   add("sandbox", !opaque, opaque
-    ? "A sandbox has taken the page's origin."
-    : isFramed() ? "The page is in a frame that has kept its origin." : "The page is not in a frame.",
+    ? "A sandbox removed the page's origin."
+    : isFramed() ? "The page is in a frame and has kept its origin." : "The page is not in a frame.",
     "Give the frame's sandbox allow-scripts, allow-same-origin, allow-forms, allow-popups and allow-popups-to-escape-sandbox.");
 
-  // Any verifier will do: the answer says that the attempt is not known.
+  // Any verifier works: the response is that the authorization request is unknown.
   const verifier = "A".repeat(43);
   const [status, alive] = await Promise.all([
     attempt(`${service}/api/hubspot/status`, { headers: { "hubspot-connect-verifier": verifier } }),
@@ -71,10 +71,10 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   add("connect_src", !forbidden, forbidden ? "The page's policy forbids requests to the service." : "The page's policy allows requests to the service.",
     `Add ${service} to connect-src of the page's Content-Security-Policy.`);
   const reached = !!(response ?? alive.response);
-  add("service_reachable", forbidden ? null : reached, reached ? "The service answers." : forbidden ? "The policy hides it." : "The service does not answer.",
+  add("service_reachable", forbidden ? null : reached, reached ? "The service responds." : forbidden ? "The policy hides it." : "The service is unavailable.",
     `Check that ${service} is the address of the service and that it runs.`);
   add("origin_listed", response ? true : reached ? false : null,
-    response ? `${location.origin} may connect.` : reached ? `The service does not know ${location.origin}.` : "It cannot be asked.",
+    response ? `${location.origin} may connect.` : reached ? `The service does not list ${location.origin}.` : "The service cannot be asked.",
     `Add ${location.origin} to HOST_ORIGINS of the service.`);
 
   const remote = new URL(service).hostname;
@@ -88,8 +88,8 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   // A public name may lead to a private address as well, which a page cannot see.
   const matters = intoPrivate || (!reached && !forbidden);
   add("local_network_permission", !matters || permission === null || permission === "granted" ? true : permission === "denied" ? false : null,
-    permission === null ? "The browser has no permission for requests to the local network, or does not tell."
-      : `The browser's permission for requests to the local network: ${permission}. It matters where the service is on a private address.`,
+    permission === null ? "The browser has no permission for requests to the local network, or does not report it."
+      : `The browser's permission for requests to the local network: ${permission}. It matters if the service is on a private address.`,
     "Allow \"Local network access\" for this site in the browser's site settings. In a frame, the page around it must allow it too (allow=\"local-network-access\").");
 
   const own = await attempt(location.href, { method: "HEAD", credentials: "same-origin" });
@@ -98,22 +98,22 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   const allowed = formAction === undefined || formAction.split(/\s+/).some((source) =>
     source === "*" || source.replace(/\/$/, "") === service || source === new URL(service).host || (source === "'self'" && service === location.origin));
   add("form_action", own.response ? (allowed ? true : null) : null,
-    !own.response ? "The page's headers cannot be read." : allowed ? "The page's policy allows the form, as far as its headers tell."
-      : `The page's policy may forbid the form to the service (form-action ${formAction}). The popup is led there by its address then.`,
+    !own.response ? "The page's headers cannot be read." : allowed ? "The page's policy allows the form, as far as its headers show."
+      : `The page's policy may forbid the form to the service (form-action ${formAction}). The popup then navigates there without a form.`,
     `Add ${service} to form-action.`);
 
   const policy = header("cross-origin-opener-policy").split(";")[0]?.trim() ?? "";
   const severs = crossOriginIsolated || policy === "same-origin" || policy.startsWith("noopener");
   add("opener_policy", severs ? false : own.response ? true : null, severs
-    ? "The page cuts its popups off: results come by asking alone, and a closed popup is not noticed."
+    ? "The page severs its popups: results come only by polling, and a closed popup is not noticed."
     : own.response ? "The page keeps its popups." : "The page's headers cannot be read.",
     "Send Cross-Origin-Opener-Policy: same-origin-allow-popups, or none.");
 
-  add("cookies", navigator.cookieEnabled, navigator.cookieEnabled ? "The browser takes cookies." : "The browser takes no cookies.",
+  add("cookies", navigator.cookieEnabled, navigator.cookieEnabled ? "The browser accepts cookies." : "The browser accepts no cookies.",
     "Allow cookies for the service.");
 
   const storage = keeps();
-  add("third_party_storage", storage, storage ? "The page may store something in this tab." : "The browser refuses storage to this page, as it may in frames of another site.",
+  add("third_party_storage", storage, storage ? "The page may store something in this tab." : "The browser denies storage to this page, as it may in frames of another site.",
     "Without storage a reload cannot be resumed, and a redirect is not possible: use the popup, or open the page in its own tab.");
 
   const inView = isWebView(navigator.userAgent);
@@ -125,7 +125,7 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   const date = Date.parse(response?.headers.get("date") ?? "");
   const apart = Math.abs(Date.now() - date);
   add("clock", Number.isNaN(date) ? null : apart <= CLOCK_MS,
-    Number.isNaN(date) ? "The service does not tell its time." : `The clocks are ${Math.round(apart / 1000)} s apart.`,
+    Number.isNaN(date) ? "The service does not report its time." : `The clocks are ${Math.round(apart / 1000)} s apart.`,
     "Set this device's clock.");
   return findings;
 }
@@ -148,7 +148,7 @@ function isFramed(): boolean {
   }
 }
 
-/** Returns the list of what keeps HubSpot from sending a user back. */
+/** Returns the list of reasons why HubSpot may not send a user back. */
 export function reasons(scopes = ""): HTMLElement {
   const list = make("ul");
   for (const textContent of [

@@ -12,17 +12,17 @@ const enum Span {
 
 const WAITING = "Continue in the popup.";
 
-/** The texts of the button, where it is not that for the first connection. */
+/** The texts of the button, if they differ from that for the first connection. */
 const LABELS: Partial<Record<ElementState, string>> = { stalled: "Start again", connected: "Reconnect", needs_reauth: "Reconnect" };
 
 const SENTENCES: Partial<Record<ElementState, string>> = {
   opening: WAITING,
   waiting: WAITING,
-  // The user alone knows whether the popup is closed.
+  // Only the user knows whether the popup is closed.
   perhaps_closed: `${WAITING} If you have closed it, press the button again.`,
   stalled: "Still waiting for HubSpot.",
   completing: "Finishing the connection.",
-  needs_reauth: "HubSpot has ended this connection.",
+  needs_reauth: "HubSpot revoked this connection.",
 };
 
 // `light-dark()` follows the page's `color-scheme`; browsers without it take the colours before it. Texts have the
@@ -56,9 +56,9 @@ async function postToHost(url: string, body: object): Promise<Response> {
   const response = await fetch(url, {
     method: "POST",
     mode: "same-origin",
-    // A redirect to a page for logging in is no answer.
+    // A redirect to a login page is not a response.
     redirect: "error",
-    // Another site's page cannot send it without being asked for leave.
+    // Another site's page cannot send it without a preflight request.
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
   });
@@ -74,12 +74,12 @@ function define(): void {
     #error = make("div", {}, { part: "error" });
     #controller: Controller | undefined;
     #view = resting(null);
-    /** The value of `service` that was read last. */
+    /** The last value of `service`. */
     #service: string | undefined;
     #abort: AbortController | undefined;
     #timer: ReturnType<typeof setTimeout> | undefined;
     #stop: (() => void) | undefined;
-    /** Nothing has been heard of a request for long. */
+    /** The request has made no progress for a long time. */
     #stalled = false;
 
     constructor() {
@@ -133,7 +133,7 @@ function define(): void {
       if (this.isConnected) this.connectedCallback();
     }
 
-    /** Reads what the page's server has rendered, or what a script has set before the element was defined. */
+    /** Reads the state that the page's server rendered, or that a script set before the element was defined. */
     #read(): void {
       const { state } = this;
       if (state === "connected" || state === "needs_reauth") {
@@ -175,14 +175,14 @@ function define(): void {
     }
 
     #connect(): void {
-      // After a long silence a click begins again. Before, it brings the popup to the front.
+      // After a long silence a click starts again. Before that, it brings the popup to the front.
       if (this.#stalled) this.#abort?.abort();
       const abort = new AbortController();
       try {
         void (this.#controller ?? this.#start()).connect({ ...this.#options(), signal: abort.signal });
         this.#abort = abort;
       } catch (error) {
-        // Without a valid `service` nothing can begin.
+        // Without a valid `service` nothing can start.
         this.#change({ ...this.#view, state: "error", error: error as HubSpotConnectError });
       }
     }
@@ -205,13 +205,13 @@ function define(): void {
       }
     }
 
-    /** Says why HubSpot does not send a user back: in none of the three cases does it do so by itself. */
+    /** Shows why HubSpot may not have sent the user back: in none of these three cases does it do so on its own. */
     #stall(): void {
       if (this.#view.state === "completing") return;
       this.#stalled = true;
       this.#render("stalled");
       if (this.#get("text-stalled")) return;
-      // Rarely needed, and so in a file of its own. A site that does not serve it says no more than this.
+      // Rarely needed, so it is a separate file. A site that does not serve it shows only this sentence.
       import("./diagnose.js").then(({ reasons }) => {
         if (this.#stalled) this.#status.append(reasons(this.#get("scopes")));
       }, () => {});
@@ -236,7 +236,7 @@ function define(): void {
       const { error } = this.#view;
       const sentence = this.#sentence(state);
       const alert = error ? this.#errorText(error) : "";
-      // What is said already, a screen reader would say again.
+      // A screen reader would repeat an unchanged text.
       if (this.#status.textContent !== sentence) this.#status.textContent = sentence;
       if (this.#error.textContent !== alert) this.#error.textContent = alert;
       const before = this.#get("state");

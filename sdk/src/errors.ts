@@ -1,21 +1,21 @@
 import type { ErrorCode } from "./api";
 
-/** Every code, with a sentence where the service may have sent none. Behind a `!` the same click fails again. */
+/** Every code, with a sentence where the service may have sent none. A `!` marks codes with which the same click fails again. */
 const CODES: Record<ErrorCode, string> = {
   popup_blocked: "The browser blocked the popup.",
   closed: "The popup was closed.",
   cancelled: "Cancelled.",
-  timeout: "No answer.",
-  origin_not_allowed: "!This page may not connect.",
+  timeout: "Timed out.",
+  origin_not_allowed: "!Origin not allowed.",
   user_denied: "",
-  flow_expired: "This took too long.",
+  flow_expired: "Request expired.",
   provider_error: "",
   scopes_missing: "!",
   wrong_account: "",
   sandboxed_iframe: "!This page forbids it.",
   csp_blocked: "!This page forbids it.",
   flow_mismatch: "",
-  service_unavailable: "The service does not answer.",
+  service_unavailable: "The service is unavailable.",
   invalid_option: "!",
   connect_session_failed: "",
   connect_session_ended: "!",
@@ -25,7 +25,7 @@ const CODES: Record<ErrorCode, string> = {
   connection_unknown: "!This page did not connect it.",
 };
 
-/** Server codes that speak of the service and not of HubSpot. */
+/** Server codes about the service and not about HubSpot. */
 const OF_THE_SERVICE = /^(storage|internal|rate)_/;
 
 export interface Details {
@@ -42,7 +42,7 @@ export class HubSpotConnectError extends Error {
 
   constructor(readonly code: ErrorCode, message?: string, details: Details = {}) {
     const [sentence, final] = CODES[code].split("!").reverse();
-    // Of the details it takes the cause, if there is one.
+    // `Error` takes only the cause from the details.
     super(message || sentence || "HubSpot could not be connected.", details);
     const { flow, reason } = details;
     this.retryable = final === undefined;
@@ -57,7 +57,7 @@ export interface ServerError {
   message?: string | undefined;
 }
 
-/** The error for a code that the service has sent: its own vocabulary is larger, and may grow. */
+/** Returns the error for a code of the service: the service has more codes, and may add others. */
 export function fromServer({ code: reason = "", message }: ServerError = {}, flow?: string): HubSpotConnectError {
   if (Object.keys(CODES).includes(reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
   return new HubSpotConnectError(OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error", message, { flow, reason });

@@ -1,4 +1,4 @@
-/** What `window.screenX` and its kin say about the opening window. */
+/** The position and the size of the opening window. */
 export interface Frame {
   screenX: number;
   screenY: number;
@@ -13,7 +13,7 @@ export interface Frame {
  */
 export function popupFeatures(over: Frame, { width = 600, height = 700 }: { width?: number; height?: number } = {}): string {
   const left = Math.round(over.screenX + (over.outerWidth - width) / 2);
-  // A title bar above the screen's upper edge could not be grabbed any more.
+  // A title bar above the upper edge of the screen would be out of reach.
   const top = Math.max(over.screenY, Math.round(over.screenY + (over.outerHeight - height) / 2));
   return `popup,width=${width},height=${height},left=${left},top=${top}`;
 }

@@ -1,4 +1,4 @@
-/** The module `hubspot-connect`. `api.d.ts` is what it promises; the last lines hold it to that. */
+/** The module `hubspot-connect`. `api.d.ts` is its contract; the last lines check it. */
 import type * as api from "./api";
 import { HubSpotConnect } from "./client.ts";
 import { HubSpotConnectError } from "./errors.ts";

@@ -7,7 +7,7 @@ import { challengeOf } from "./secrets.ts";
 import { timeLimit } from "./wire.ts";
 
 /**
- * Returns the fields of the start address. Secrets stay here; their hashes go.
+ * Returns the fields of the start form. Secrets stay here; only their hashes are sent.
  *
  * Rejects with a HubSpotConnectError if the page gives no connect session.
  */
@@ -32,10 +32,10 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
   };
 }
 
-/** Calls whenever the policy of a page forbids something that was meant for the service. */
+/** Calls back whenever the page's policy blocks a request to the service. */
 export function whenForbidden(page: Document, directive: string, service: string, signal: AbortSignal, call: () => void): void {
   page.addEventListener("securitypolicyviolation", ({ disposition, effectiveDirective, blockedURI }) => {
-    // Browsers name the whole address or the origin alone.
+    // Browsers report the whole URL or only the origin.
     if (disposition === "enforce" && effectiveDirective === directive && `${blockedURI}/`.startsWith(`${service}/`)) call();
   }, { signal });
 }
@@ -44,8 +44,8 @@ export function whenForbidden(page: Document, directive: string, service: string
  * Sends a window to the start address by a form in its page, which is this one or an empty one of the same origin and
  * policy. So the fields are in no address and no history.
  *
- * Where the policy has no room for the form, the window is led there by its address instead; but the token of a connect
- * session must be in none.
+ * If the policy forbids the form, the window navigates to the address instead; but the token of a connect session
+ * must never be in a URL.
  */
 export function launch(service: string, fields: Record<string, string>, { document, location }: Window, refuse: () => void): void {
   const action = `${service}/auth/hubspot/start`;
@@ -56,7 +56,7 @@ export function launch(service: string, fields: Record<string, string>, { docume
 
   // A base element of the page may name another window.
   const form = make("form", { method: "post", action, target: "_self" }) as HTMLFormElement;
-  // The form proves by its `Origin` which page has begun this. The page's own policy may withhold it.
+  // The `Origin` of the form shows which page started the request. The page's own policy may withhold it.
   form.append(make("meta", { name: "referrer", content: "origin" }));
   for (const [name, value] of Object.entries(fields)) form.append(make("input", { name, value }));
   document.body.append(form);

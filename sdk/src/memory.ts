@@ -1,7 +1,7 @@
 /**
- * What is kept of an attempt until it ends, so that a reload or the way back from a redirect can take it up.
+ * The stored state of an authorization request, with which a page resumes it after a reload or a redirect.
  *
- * It lies in `sessionStorage`: of this tab, gone with it, and closed to other origins.
+ * It is in `sessionStorage`: limited to this tab and this origin.
  */
 export interface Memo {
   verifier: string;
@@ -12,7 +12,7 @@ export interface Memo {
 
 const key = (service: string) => `hubspot-connect:${service}`;
 
-/** @returns whether it is kept: a sandboxed frame has no storage, and neither has a browser that is told so. */
+/** @returns whether it was stored: a sandboxed frame has no storage, and the browser's settings may forbid it. */
 export function remember(service: string, memo: Memo): boolean {
   try {
     sessionStorage.setItem(key(service), JSON.stringify(memo));
@@ -24,7 +24,7 @@ export function remember(service: string, memo: Memo): boolean {
 
 export function recall(service: string): Memo | null {
   try {
-    // What is not there reads as null.
+    // A missing entry reads as null.
     const memo = JSON.parse(sessionStorage.getItem(key(service)) as string);
     return memo?.verifier ? memo : null;
   } catch {
@@ -32,21 +32,21 @@ export function recall(service: string): Memo | null {
   }
 }
 
-/** Forgets this attempt; a later one that has taken its place stays. */
+/** Removes this request; a later one that replaced it stays. */
 export function forget(service: string, verifier?: string): void {
   const memo = recall(service);
   if (memo && (!verifier || memo.verifier === verifier)) sessionStorage.removeItem(key(service));
 }
 
 /**
- * Through this the pages of one origin tell each other that there is something to ask for.
+ * A channel by which the pages of one origin notify each other of a change.
  *
- * @returns undefined where the browser refuses it with everything that is stored, as Firefox does in frames
+ * @returns undefined if the browser denies it together with storage, as Firefox does in frames
  */
 export function news(): BroadcastChannel | undefined {
   try {
     return new BroadcastChannel("hubspot-connect");
   } catch {
-    // The page asks by itself, a little later.
+    // The page polls on its own, a little later.
   }
 }

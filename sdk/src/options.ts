@@ -1,4 +1,4 @@
-/** Checks what a page passes in. An invalid value that is silently dropped would drop what it guards. */
+/** Checks the options of a page. If an invalid value were silently dropped, so would be the protection that it asks for. */
 import type { ConnectOptions } from "./api";
 import { isText } from "./channel.ts";
 import { HubSpotConnectError } from "./errors.ts";
@@ -17,7 +17,7 @@ function parse(address: string, base?: string): URL | null {
 /** Returns the origin of the service. */
 export function serviceOrigin(service: string): string {
   const url = parse(service);
-  // With a path another service would be asked than the page names.
+  // With a path, the requests would go to another service than the page names.
   if (url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) return url.origin;
   throw invalid("service");
 }

@@ -1,5 +1,5 @@
 /**
- * What is known about the popup of an authorization request.
+ * The state of the popup of an authorization request.
  *
  * `closed === false` is certain: the window is open and within reach. `closed === true` is not. It reads the same for
  * a window that the user has closed and for one that a Cross-Origin-Opener-Policy has cut off while the user is still
@@ -12,7 +12,7 @@ import type { ConnectState, ErrorCode } from "./api";
 export interface PopupState {
   /** `none`: this page has opened none, or a reload has lost it. */
   readonly window: "none" | "open" | "lost";
-  /** How many times in a row `closed` has read true. */
+  /** The number of consecutive readings of `closed` as true. */
   readonly readings: number;
   /** The popup has left its empty page for the service. */
   readonly sent: boolean;
@@ -20,13 +20,13 @@ export interface PopupState {
   readonly completing: boolean;
   /** The popup has sent a message. */
   readonly heard: boolean;
-  /** The service has answered for this authorization request. */
+  /** The service has responded for this authorization request. */
   readonly known: boolean;
   /** The page's policy forbids requests to the service. */
   readonly muted: boolean;
   /** The popup has an opener, and so can send messages. */
   readonly canHear: boolean;
-  /** How many more ticks the popup and the service may both be silent. Below zero the page gives up. */
+  /** The number of ticks for which the popup and the service may both stay silent. Below zero the page gives up. */
   readonly patience: number;
 }
 
@@ -81,7 +81,7 @@ export function next(state: PopupState, event: PopupEvent): [PopupState, PopupAc
       return [{ ...state, patience: state.patience - 1 }];
     case "muted":
       state = { ...state, muted: true };
-      // Neither way is left to hear from.
+      // Neither messages nor polls can bring a result.
       return state.window === "open" && !state.canHear ? [state, { fail: "csp_blocked" }] : [state];
     case "reads_open":
       return state.window === "lost" ? [{ ...state, window: "open", readings: 0 }] : [state];
@@ -95,7 +95,7 @@ export function next(state: PopupState, event: PopupEvent): [PopupState, PopupAc
   }
 }
 
-/** The error for an authorization request of which nothing has been heard for too long. */
+/** Returns the error for an authorization request without news for too long. */
 export function silenceCode({ window, heard, known, muted }: PopupState, framed: boolean, unavailable: boolean): ErrorCode {
   if (!heard && !known) {
     if (muted) return "csp_blocked";

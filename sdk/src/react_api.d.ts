@@ -6,7 +6,8 @@ import type { Calls, UseHubSpotConnectOptions, View } from "./view_api";
 export type { UseHubSpotConnectOptions };
 
 /**
- * Returns what to show and what to call. Resumes what a reload has interrupted; an unmounted component ends nothing.
+ * Returns the view and the calls. Resumes an authorization request after a reload; unmounting a component cancels
+ * nothing.
  */
 export declare function useHubSpotConnect(options: UseHubSpotConnectOptions): View & Calls;
 

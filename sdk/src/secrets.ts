@@ -12,7 +12,7 @@ export function secret(): string {
   return encode(crypto.getRandomValues(new Uint8Array(54)));
 }
 
-/** What may be shown of a secret before the secret itself: the S256 of RFC 7636, in base64url. 43 characters. */
+/** Returns the challenge of a secret: S256 as in RFC 7636, in base64url. 43 characters. */
 export async function challengeOf(text: string): Promise<string> {
   return encode(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))));
 }

@@ -6,8 +6,8 @@ import type { Calls, UseHubSpotConnectOptions, View } from "./view_api";
 export type { UseHubSpotConnectOptions };
 
 /**
- * Returns what to show and what to call, for `setup`. Resumes what a reload has interrupted; an unmounted component ends
- * nothing.
+ * Returns the view and the calls, for `setup`. Resumes an authorization request after a reload; unmounting a
+ * component cancels nothing.
  */
 export declare function useHubSpotConnect(options: UseHubSpotConnectOptions): { readonly [Name in keyof View]: ComputedRef<View[Name]> } & Calls;
 

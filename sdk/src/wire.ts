@@ -1,7 +1,7 @@
-/** The HTTP calls to the service. None of them throws: what went wrong on the way is an answer too. */
+/** The HTTP calls to the service. None of them throws: a network failure is returned as a response. */
 import type { ConnectionStatus } from "./api";
 
-/** A connection as the service writes it, in a message as in a status. */
+/** A connection in a message or in a status of the service. */
 export interface WireConnection {
   id: string;
   /** Missing in a message. */
@@ -13,7 +13,7 @@ export interface WireConnection {
   expires_at?: string | null;
 }
 
-/** The bodies of all answers in one: each field is there where the route has it. */
+/** The bodies of all responses in one type: each field is present if the route has it. */
 export interface Body {
   flow?: string | null;
   status?: string;
@@ -22,25 +22,25 @@ export interface Body {
   pickup_code?: string;
   withheld?: boolean;
   awaiting_confirmation?: boolean;
-  /** Both while the host's backend must confirm. */
+  /** Both are present while the host's backend must confirm. */
   connect_session_id?: string;
   connection_id?: string;
   error?: { code?: string; message?: string };
-  /** Of a problem (RFC 9457). */
+  /** The code of a problem (RFC 9457). */
   code?: string;
   detail?: string;
   access_token?: string;
   token_type?: string;
-  /** Of the status of a page of the service. */
+  /** Part of the status on a page of the service. */
   connections?: readonly WireConnection[];
 }
 
 export interface Answer {
-  /** 0: there was none. */
+  /** The HTTP status; 0 without a response. */
   status: number;
   body: Body;
   etag: string | null;
-  /** How long the service asks to be left alone, in milliseconds. */
+  /** The value of `Retry-After`, in milliseconds. */
   rest: number;
 }
 
@@ -69,16 +69,16 @@ export async function call(url: string, init: RequestInit): Promise<Answer> {
   }
 }
 
-/** Returns who asks: by a verifier or a read token; without either it is a page of the service, known by its cookies. */
+/** Returns the credentials of a request: a verifier or a read token; without either, the cookies of a page of the service. */
 function caller(secret: string | null | undefined, headers: Record<string, string>): RequestInit {
   if (!secret) return { headers, credentials: "same-origin" };
   return { headers: { [`hubspot-connect-${secret.startsWith("hsc_read_") ? "read-token" : "verifier"}`]: secret, ...headers } };
 }
 
 /**
- * Asks for the status. The service waits with its answer until something differs from `etag`.
+ * Requests the status. The service delays its response until the status differs from `etag`.
  *
- * The address is always the same, because browsers remember a preflight's answer by the address.
+ * The URL is always the same, because browsers cache preflights by URL.
  */
 export function ask(
   service: string,

@@ -206,7 +206,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.ok(asked.every(({ headers }) => headers.cookie === undefined));
     stage.change(flow, { state: { status: "exchanging" } });
     await until("it asks again", () => stage.calls("/api/hubspot/status", "GET").length === 3);
-    stage.change(flow, { state: { status: "failed", error: { code: "code_rejected", message: "HubSpot did not take its own code." } } });
+    stage.change(flow, { state: { status: "failed", error: { code: "code_rejected", message: "Authorization code rejected." } } });
     assert.deepEqual(await stage.results(page), [{ code: "provider_error", reason: "code_rejected", flow: "flow-1", ours: true }]);
   });
 

@@ -230,7 +230,7 @@ describe("the element", { concurrency: 2 }, () => {
 
   staged("a server can render that the user has to connect again", { hostPage: page('state="needs_reauth" portal-id="1234567"') }, async (stage) => {
     const host = await stage.open("/element");
-    await host.getByText("HubSpot has ended this connection.").waitFor();
+    await host.getByText("HubSpot revoked this connection.").waitFor();
     await stage.press(host, "hubspot-connect button");
     stage.change(await stage.flow(), { state: { status: "connected", connection: CONNECTION } });
     await host.getByText("Connected as acme.example (account 1234567).").waitFor();
@@ -250,7 +250,7 @@ describe("the element", { concurrency: 2 }, () => {
     await host.getByText("Connected as early.example (account 7).").waitFor();
     const set = (value) => host.evaluate((connection) => { document.querySelector("#early").connection = connection; }, value);
     await set({ portalId: 8, hubDomain: null, status: "needs_reauth" });
-    await host.getByText("HubSpot has ended this connection.").waitFor();
+    await host.getByText("HubSpot revoked this connection.").waitFor();
     await set(null);
     await host.locator("#early[state=idle]").waitFor();
     assert.deepEqual(await host.evaluate(() => window.events), [["disconnected", null]]);

@@ -45,7 +45,7 @@ describe("errors", () => {
     }
     assert.equal(new HubSpotConnectError("closed").retryable, true);
     assert.equal(new HubSpotConnectError("scopes_missing").retryable, false);
-    assert.equal(new HubSpotConnectError("origin_not_allowed").message, "This page may not connect.");
+    assert.equal(new HubSpotConnectError("origin_not_allowed").message, "Origin not allowed.");
     assert.equal(new HubSpotConnectError("origin_not_allowed").retryable, false);
   });
 
@@ -56,8 +56,8 @@ describe("errors", () => {
   });
 
   test("a code that both sides have stays, with the service's sentence", () => {
-    const error = fromServer({ code: "user_denied", message: "You did not approve." }, "f1");
-    assert.deepEqual([error.code, error.message, error.flow, error.reason], ["user_denied", "You did not approve.", "f1", undefined]);
+    const error = fromServer({ code: "user_denied", message: "Access denied." }, "f1");
+    assert.deepEqual([error.code, error.message, error.flow, error.reason], ["user_denied", "Access denied.", "f1", undefined]);
   });
 
   test("a code that is the service's alone is kept as the reason", () => {

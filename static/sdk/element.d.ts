@@ -12,13 +12,13 @@ export interface HubSpotConnectAttributes extends Texts {
   service?: string;
   /** The text of the button, instead of "Connect to HubSpot". */
   label?: string;
-  /** The HubSpot account that the user is expected to choose; with `state="connected"`, the one that is connected. */
+  /** The HubSpot account that the user is expected to choose; with `state="connected"`, the connected one. */
   "portal-id"?: number | string;
   /** With `state="connected"`: the account's website. */
   "hub-domain"?: string;
-  /** What your server knows when it renders the page. The element writes it from then on. */
+  /** The state that your server knows when it renders the page. The element updates it from then on. */
   state?: "connected" | "needs_reauth";
-  /** A read token of the user: the element shows what the user has connected, and every change of it. */
+  /** A read token of the user: the element shows the user's connection, and every change of it. */
   "read-token"?: string;
   /** A route of your own server, which creates a connect session and answers with JSON that has its `token`. */
   "session-url"?: string;
@@ -26,7 +26,7 @@ export interface HubSpotConnectAttributes extends Texts {
   "confirm-url"?: string;
   "return-url"?: string;
   fallback?: "redirect";
-  /** The scopes that are requested; they are named where HubSpot does not come back. */
+  /** The requested scopes; they are shown if HubSpot does not send the user back. */
   scopes?: string;
 }
 
@@ -47,7 +47,7 @@ export interface HubSpotConnectElementEventMap {
  */
 export interface HubSpotConnectElement extends HTMLElement {
   readonly state: ElementState;
-  /** What is connected. Set it to what your server knows. */
+  /** The connection. Set it to the one that your server knows. */
   connection: KnownConnection | null;
   addEventListener<K extends keyof HubSpotConnectElementEventMap>(
     type: K, listener: (this: HubSpotConnectElement, event: HubSpotConnectElementEventMap[K]) => void, options?: boolean | AddEventListenerOptions,

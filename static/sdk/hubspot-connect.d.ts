@@ -1,37 +1,37 @@
 /**
- * The browser SDK of hubspot-connect. This file is its whole public face.
+ * The browser SDK of hubspot-connect. This file is its whole public API.
  */
 
 /** `needs_reauth`, `integrity_error`: the user has to connect again. */
 export type ConnectionStatus = "active" | "degraded" | "needs_reauth" | "integrity_error";
 
-/** A connection, in every answer. */
+/** A connection, in every response. */
 export interface Connection {
   /**
-   * Its id, which a reconnect of the same account keeps. Do not let your backend trust an id that a page sends: it learns
-   * of connections from the service.
+   * The id, which a reconnect of the same account keeps. Your backend must not trust an id that a page sends: it gets
+   * connections from the service.
    */
   readonly connectionId: string;
-  /** The authorization request that made it: what the operator finds in the log. Null on the service's own pages. */
+  /** The id of the authorization request, by which the operator finds it in the log. Null on the service's own pages. */
   readonly flow: string | null;
-  /** The HubSpot account; null if HubSpot has not told it yet. */
+  /** The HubSpot account; null if HubSpot has not named it yet. */
   readonly portalId: number | null;
-  /** The account's website. Somebody has typed it: show it as text, never as HTML. */
+  /** The account's website. It is user input: show it as text, never as HTML. */
   readonly hubDomain: string | null;
   readonly status: ConnectionStatus;
-  /** The granted scopes; null as long as HubSpot has not named them. */
+  /** The granted scopes; null until HubSpot has named them. */
   readonly scopes: readonly string[] | null;
-  /** Scopes that were requested, optional ones included, and not granted; empty as long as `scopes` is null. */
+  /** Scopes that were requested, including optional ones, and not granted; empty while `scopes` is null. */
   readonly missingScopes: readonly string[];
-  /** When the access token expires, RFC 3339 in UTC. */
+  /** The expiry time of the access token, RFC 3339 in UTC. */
   readonly expiresAt: string | null;
-  /** Only from `connect()` and `resume()`, if the operator has set `TOKEN_DELIVERY` to give tokens to pages. Given out once. */
+  /** The access token. Only from `connect()` and `resume()`, if `TOKEN_DELIVERY` allows tokens in pages. Handed off once. */
   readonly accessToken?: string;
-  /** `"bearer"`, beside an access token. */
+  /** `"bearer"`, with an access token. */
   readonly tokenType?: string;
 }
 
-/** What a page's own server may know of a connection. */
+/** A connection as known to a page's own server. */
 export type KnownConnection = Pick<Connection, "portalId" | "hubDomain"> & Partial<Connection>;
 
 export type ErrorCode =
@@ -61,27 +61,28 @@ export declare class HubSpotConnectError extends Error {
   constructor(code: ErrorCode, message?: string, details?: { flow?: string | undefined; reason?: string | undefined; cause?: unknown });
   readonly name: "HubSpotConnectError";
   readonly code: ErrorCode;
-  /** The attempt, where it is known: what the operator finds in the log. */
+  /** The id of the authorization request, if known, by which the operator finds it in the log. */
   readonly flow?: string;
-  /** The service's own code, where it is another one than `code`. */
+  /** The service's own code, if it differs from `code`. */
   readonly reason?: string;
-  /** What your `connectSession` or `onConfirm` has thrown, of `connect_session_failed` and `confirm_failed`. */
+  /** The error that your `connectSession` or `onConfirm` threw, for `connect_session_failed` and `confirm_failed`. */
   readonly cause?: unknown;
-  /** Whether the same click may succeed the next time. */
+  /** Whether another click may succeed. */
   readonly retryable: boolean;
 }
 
 /**
- * How far `connect()` is. `opening`: the popup is open, and waits for your connect session. `waiting`: the user is in the
- * popup. `perhaps_closed`: the popup is out of this page's reach; the user has closed it, or a page in it has cut it off
- * with a Cross-Origin-Opener-Policy. A page cannot tell the two apart, so the promise stays pending and the user may
- * still finish; another `connect()` in a click takes over. `completing`: the user has come back from HubSpot.
+ * The progress of `connect()`. `opening`: the popup is open and waits for your connect session. `waiting`: the user
+ * is in the popup. `perhaps_closed`: the popup is out of reach; either the user has closed it, or a page in it has
+ * severed it with a Cross-Origin-Opener-Policy. A page cannot distinguish the two, so the promise stays pending and
+ * the user may still finish; another `connect()` in a click replaces it. `completing`: the user has returned from
+ * HubSpot.
  */
 export type ConnectState = "opening" | "waiting" | "perhaps_closed" | "completing";
 
-/** What your backend must confirm. */
+/** A connection that your backend must confirm. */
 export interface Confirmation {
-  /** The connect session to complete: the `id` that your backend got when it created the session. */
+  /** The id of the connect session to complete, as returned to your backend when it created the session. */
   readonly connectSessionId: string;
   /** The connection that the session reconnects; null for a new connection, which has no id yet. */
   readonly connectionId: string | null;
@@ -92,42 +93,43 @@ export interface HubSpotConnectOptions {
   /** The address of the service, such as `https://connect.example.com`. */
   service: string;
   /**
-   * A read token that your backend has created for the user of this page, or a function that fetches one: `status()` and
+   * A read token that your backend created for the user of this page, or a function that fetches one: `status()` and
    * `watch()` then report the connections of that user. The function is called again when a token has expired.
    */
   readToken?: string | (() => string | Promise<string>) | undefined;
 }
 
 export interface ConnectOptions {
-  /** Gives the attempt up: the popup is closed and the promise rejects with `cancelled`. */
+  /** Cancels the authorization request: the popup is closed and the promise rejects with `cancelled`. */
   signal?: AbortSignal;
-  /** `"redirect"` leaves this page for HubSpot where popups are blocked; `resume()` takes it up on return. */
+  /** `"redirect"` navigates this page to HubSpot if popups are blocked; `resume()` continues on return. */
   fallback?: "redirect";
-  /** `"redirect"` does so without trying a popup. */
+  /** `"redirect"` navigates this page without trying a popup. */
   mode?: "popup" | "redirect";
-  /** `text`: what the popup says while it waits for your connect session. */
+  /** `text`: the text in the popup while it waits for your connect session. */
   popup?: { width?: number; height?: number; text?: string };
-  /** Where to come back to. The service must know it. For a redirect it is this page if left out. */
+  /** The URL to return to. The service must allow it. For a redirect, this page if omitted. */
   returnUrl?: string;
-  /** The HubSpot account that the person is expected to choose. */
+  /** The HubSpot account that the user is expected to choose. */
   portalId?: number;
   /**
-   * The token of a connect session that your backend has made, or a function that fetches one: the connection becomes
-   * that of your user. The popup opens in the click and waits for the function. If it rejects or returns no token,
-   * `connect()` rejects with `connect_session_failed`. If the session has ended meanwhile, it is called once more.
+   * The token of a connect session that your backend created, or a function that fetches one: the connection will
+   * belong to your user. The popup opens in the click and waits for the function. If it rejects or returns no token,
+   * `connect()` rejects with `connect_session_failed`. If the session has already ended, the function is called once
+   * more.
    *
-   * The token goes by a form alone, so the page's policy has to allow it (`form-action`), or the attempt ends with
-   * `csp_blocked`.
+   * The token is sent only by a form, so the page's policy must allow it (`form-action`); otherwise `connect()`
+   * rejects with `csp_blocked`.
    */
   connectSession?: string | (() => string | Promise<string>);
   /**
-   * Called once, when your backend must confirm the connection: have it complete the session. If it throws or rejects,
-   * `connect()` rejects with `confirm_failed`.
+   * Called once, when your backend must confirm the connection: let it complete the session. If the callback throws
+   * or rejects, `connect()` rejects with `confirm_failed`.
    */
   onConfirm?: (confirmation: Confirmation) => unknown;
-  /** Called with the state at the start, and with each other one. Enable your button in `perhaps_closed` at the latest. */
+  /** Called with the initial state and after every change. Enable your button in `perhaps_closed` at the latest. */
   onState?: (state: ConnectState) => void;
-  /** `false` cuts the popup off from this page: it cannot reach this window, and the result comes by asking alone. */
+  /** `false` severs the popup from this page: it cannot reach this window, and the result comes only by polling. */
   opener?: boolean;
 }
 
@@ -151,35 +153,37 @@ export interface Finding {
     | "web_view"
     | "cookies"
     | "clock";
-  /** null: cannot be told from here. */
+  /** null: unknown. */
   readonly ok: boolean | null;
   readonly detail: string;
   readonly remedy?: string;
 }
 
 export declare class HubSpotConnect {
-  /** Throws a HubSpotConnectError with `invalid_option` if `service` is no address of a service. */
+  /** Throws a HubSpotConnectError with `invalid_option` if `service` is not a valid address. */
   constructor(options: HubSpotConnectOptions);
-  /** Messages that came while an attempt was waiting and were not believed. */
+  /** The number of messages that were received while waiting and were not trusted. */
   readonly ignoredMessages: number;
   /**
-   * Opens the popup. Call it in the click itself, before anything is awaited, or browsers block the popup.
+   * Opens the popup. Call it in the click handler, before any `await`; otherwise browsers block the popup.
    *
    * Called again while the popup is open, it brings the popup to the front and returns the same promise. Called again
-   * when the popup is closed or out of reach (`perhaps_closed`), it opens another popup and the earlier promise rejects with `closed`.
+   * when the popup is closed or out of reach (`perhaps_closed`), it opens another popup, and the earlier promise
+   * rejects with `closed`.
    */
   connect(options?: ConnectOptions): Promise<Connection>;
-  /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
+  /** Resumes an authorization request after a reload or a redirect. Null if there is none. */
   resume(options?: Pick<ConnectOptions, "onConfirm" | "onState">): Promise<Connection | null>;
   /**
-   * With a read token the connections of its user. On the service's own pages those of this browser. Elsewhere what this page has connected last, until it is
-   * reloaded, for as long as the service remembers the authorization request: ten minutes after it would have expired.
+   * Returns the connections of the read token's user. Without a read token: on the service's own pages, the
+   * connections of this browser; elsewhere, the last connection of this page until it is reloaded, for as long as the
+   * service keeps the authorization request: ten minutes after its expiry.
    */
   status(): Promise<Status>;
-  /** Tells the status now and after every change, until the returned function is called. */
+  /** Reports the status now and after every change, until the returned function is called. */
   watch(onChange: (status: Status) => void): () => void;
-  /** Ends a connection that this page has made since it was loaded. Rejects with `connection_unknown` for another one. */
+  /** Disconnects a connection that this page created since it was loaded. Rejects with `connection_unknown` for any other. */
   disconnect(connectionId: string): Promise<void>;
-  /** Looks for what would keep `connect()` from working here. Opens and changes nothing. */
+  /** Checks what would prevent `connect()` from working here. Opens and changes nothing. */
   diagnose(): Promise<Finding[]>;
 }

@@ -17,7 +17,7 @@ from .errors import HubSpotConnectError
 from .types import AccessToken, Page
 
 T = TypeVar("T")
-#: A step is a request to send, or a number of seconds to wait. What comes back is the response, or why there is none.
+#: A step is a request to send, or a number of seconds to wait. Its result is the response, or the error.
 Steps = Generator[Union[httpx.Request, float], Union[httpx.Response, httpx.RequestError, None], T]
 
 API = "/api/hubspot"
@@ -28,18 +28,18 @@ OPTIONAL = ("cursor", "limit", "order")
 
 
 def require_values(filters: Mapping[str, Any]) -> None:
-    """Refuses a filter without a value. Without the filter, a call would concern every user's connections."""
+    """Rejects a filter without a value. Without the filter, a call would concern every user's connections."""
     for name, value in filters.items():
         if value is None and name not in OPTIONAL:
             raise ValueError(f"The filter `{name}` has no value.")
 
 
 class Core:
-    """What the synchronous and the asynchronous client have in common."""
+    """The common part of the synchronous and the asynchronous client."""
 
     def __init__(self, service: str, api_key: str, retries: int, timeout: float) -> None:
         url = httpx.URL(service)
-        # The key would be readable on the way.
+        # The key would be readable in transit.
         if url.scheme != "https" and url.host not in ("localhost", "127.0.0.1", "::1"):
             raise ValueError("The service must be https.")
         if not api_key:
@@ -60,10 +60,10 @@ class Core:
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[httpx.Response]:
-        """Sends a request, again where that helps. The response is a success or 304."""
+        """Sends a request, and retries it if that may help. Returns a success or 304."""
         named = dict(headers or {})
         if method == "POST":
-            # The same key for all attempts: the service does the first and repeats its response.
+            # The same key for all attempts: the service executes the first one and repeats its response.
             named["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
         attempt = 0
         while True:
@@ -114,7 +114,7 @@ class Tokens:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._kept: dict[tuple[str, int | None], _Kept] = {}
-        #: How often the tokens of a connection were forgotten.
+        #: The number of times the tokens of a connection were removed.
         self._epochs: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -138,13 +138,13 @@ class Tokens:
         return token
 
     def forget(self, connection_id: str) -> None:
-        """Removes the tokens of a connection. A request under way still answers its caller, and its token is not kept."""
+        """Removes the tokens of a connection. A pending request still returns to its caller, but its token is not kept."""
         with self._lock:
             self._epochs[connection_id] = self._epochs.get(connection_id, 0) + 1
             self._kept = {name: kept for name, kept in self._kept.items() if name[0] != connection_id}
 
     def replace(self, connection_id: str, steps: Steps[T]) -> Steps[T]:
-        """Does what replaces or ends the tokens of a connection. A token that was requested meanwhile may be the earlier one."""
+        """Runs a call that replaces or revokes the tokens of a connection. A token requested during the call may be the old one."""
         self.forget(connection_id)
         try:
             return (yield from steps)
@@ -170,7 +170,7 @@ def part(text: str) -> str:
 
 
 def problem_of(response: httpx.Response) -> HubSpotConnectError:
-    """Returns the error that a response stands for."""
+    """Returns the error of a response."""
     problem: dict[str, Any] = {}
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         try:
@@ -185,7 +185,7 @@ def problem_of(response: httpx.Response) -> HubSpotConnectError:
 
 
 def _pause(error: HubSpotConnectError, attempt: int) -> float | None:
-    """Returns after how many seconds to retry; None if that does not help."""
+    """Returns the number of seconds after which to retry; None if that does not help."""
     again = error.status in (0, 429) or error.status >= 502 or error.code == "idempotency_in_progress"
     if not again:
         return None

@@ -74,7 +74,7 @@ class Group(Generic[Runner]):
 
 
 class operation(Generic[P, T]):
-    """Makes a method that describes a call one that does it: blocking, or as a coroutine, as the group's runner is."""
+    """Turns a method that describes a call into one that makes it: blocking or as a coroutine, like the group's runner."""
 
     def __init__(self, describe: Callable[Concatenate[Any, P], Steps[T]]) -> None:
         self._describe = describe

@@ -71,7 +71,7 @@ class ConnectSessions(Group[Runner]):
 
     @operation
     def create_link(self, *, idempotency_key: str | None = None, **session: Unpack[CreateConnectLink]) -> Steps[NewConnectLink]:
-        """Creates a session with a `link` for another person, such as an administrator. Complete it before it connects."""
+        """Creates a session with a `link` for another user, such as an administrator. Nothing is connected until you complete it."""
         return self._core.json("POST", "/connect-sessions", body={**session, "hosted": True}, idempotency_key=idempotency_key)
 
     @operation
@@ -85,7 +85,7 @@ class ConnectSessions(Group[Runner]):
 
     @operation
     def complete(self, id: str, external_user_id: str, *, idempotency_key: str | None = None) -> Steps[ConnectSession]:
-        """Confirms that the user of the current request's login is the one who authorized."""
+        """Confirms that the user who is logged in to the current request is the one who authorized."""
         body = {"external_user_id": external_user_id}
         return self._core.json("POST", f"/connect-sessions/{part(id)}/complete", body=body, idempotency_key=idempotency_key)
 
@@ -136,7 +136,7 @@ class Connections(Group[Runner]):
         return self._core.tokens.get(id, min_ttl)
 
     def forget_token(self, id: str) -> None:
-        """Removes a token that HubSpot has refused from memory. The service may give the same one: if that is refused too, call
+        """Removes a token that HubSpot rejected from memory. The service may return the same one: if that is rejected too, call
         `refresh`."""
         self._core.tokens.forget(id)
 
@@ -152,7 +152,7 @@ class Connections(Group[Runner]):
 
     @operation
     def uninstall(self, id: str, *, idempotency_key: str | None = None) -> Steps[Uninstalled]:
-        """Uninstalls the app from the whole HubSpot account, and ends the connection."""
+        """Uninstalls the app from the whole HubSpot account, and deletes the connection."""
         body = {"confirm": True}
         steps = self._core.json("POST", f"/connections/{part(id)}/uninstall", body=body, idempotency_key=idempotency_key)
         return self._core.tokens.replace(id, steps)
@@ -196,7 +196,7 @@ class Webhooks(Group[Runner]):
     def rotate_secret(
         self, id: str, overlap_seconds: int | None = None, *, idempotency_key: str | None = None
     ) -> Steps[WebhookWithSecret]:
-        """Replaces the secret. The earlier one signs too for `overlap_seconds` (a day if omitted)."""
+        """Rotates the secret. The previous one also signs for `overlap_seconds` (a day if omitted)."""
         body = {"overlap_seconds": overlap_seconds}
         return self._core.json("POST", f"/webhooks/{part(id)}/rotate-secret", body=body, idempotency_key=idempotency_key)
 
@@ -235,16 +235,16 @@ class Webhooks(Group[Runner]):
 
 
 class Events(Group[Runner]):
-    """What has happened, as webhooks report it."""
+    """The events that webhooks report."""
 
     @operation
     def list(self, **query: Unpack[ListEvents]) -> Steps[Page[Event]]:
-        """Lists the events of the project, oldest first. An event is listed a minute after it has happened."""
+        """Lists the events of the project, oldest first. An event is listed a minute after it occurred."""
         return self._core.page("/events", query)
 
 
 class _Client(Group[Runner]):
-    """What both clients offer."""
+    """The operations of both clients."""
 
     def __init__(self, core: Core, runner: Runner) -> None:
         super().__init__(core, runner)
@@ -270,7 +270,7 @@ class _Client(Group[Runner]):
         """Calls HubSpot's API with the access token of a connection, which stays in the service. `path` is HubSpot's own, such
         as `/crm/v3/objects/contacts?limit=1`. The request is sent once.
 
-        Returns HubSpot's response, whatever its status. Raises `HubSpotConnectError` if the service refused the call or did
+        Returns HubSpot's response, whatever its status. Raises `HubSpotConnectError` if the service rejected the call or did
         not get a response.
         """
         prefix = f"{API}/connections/{part(connection_id)}/proxy/"
@@ -283,8 +283,8 @@ class _Client(Group[Runner]):
 class HubSpotConnect(_Client[Blocking]):
     """A client of the service for the backend of an application. Threads may share it.
 
-    `api_key` is the key that `hubspot-connect api-keys create` has printed. `timeout` is that of httpx, in seconds, and
-    `transport` one of its own: for a proxy, or a test. `close()`, or `with`, closes the connections.
+    `api_key` is the key from `hubspot-connect api-keys create`. `timeout` is that of httpx, in seconds, and
+    `transport` an httpx transport: for a proxy, or a test. `close()`, or `with`, closes the connections.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 
 class HubSpotConnectError(Exception):
-    """A request that the service refused, or did not answer (`code` is `network_error` then)."""
+    """A request that the service rejected, or that got no response (`code` is then `network_error`)."""
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: int | None = None) -> None:
         words = [problem.get("title", "Unexpected response from the service"), problem.get("hint") or problem.get("detail")]
@@ -23,5 +23,5 @@ class HubSpotConnectError(Exception):
         self.hint: str | None = problem.get("hint")
         #: The invalid part of the body, as a JSON pointer (RFC 6901).
         self.pointer: str | None = problem.get("pointer")
-        #: After how many seconds to retry, where the service has said so.
+        #: The number of seconds after which to retry, if the service named one.
         self.retry_after = retry_after

@@ -1,4 +1,4 @@
-"""The shapes of requests and responses, as openapi.json has them."""
+"""The types of requests and responses, as in openapi.json."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ApiKey(TypedDict):
     name: str
     #: The first characters of the key.
     prefix: str
-    #: The project whose connections, connect sessions and webhook endpoints it sees.
+    #: The project whose connections, connect sessions and webhook endpoints the key can access.
     project: str
     scopes: List[ApiScope]
     created_at: str
@@ -81,10 +81,10 @@ class ConnectSession(TypedDict):
     confirm: Confirm
     hosted: bool
     portal_id: Optional[int]
-    #: The connection: the result, or the one to reconnect.
+    #: The connection that was created, or that is to be reconnected.
     connection_id: Optional[str]
     awaiting: Optional[AwaitingGrant]
-    #: The error code of the last attempt.
+    #: The error code of the last failed authorization request.
     error_code: Optional[str]
     created_at: str
     expires_at: str
@@ -93,27 +93,27 @@ class ConnectSession(TypedDict):
 class NewConnectSession(ConnectSession):
     """A connect session with its token, which is shown once."""
 
-    #: For your page, which passes it to the browser SDK. Keep it out of URLs and logs.
+    #: The token that your page passes to the browser SDK. Keep it out of URLs and logs.
     token: str
 
 
 class NewConnectLink(ConnectSession):
     """A connect session with its link, which is shown once."""
 
-    #: The link for the person who authorizes. The part behind the `#` is a secret.
+    #: The link for the user who authorizes. The part after the `#` is a secret.
     link: str
 
 
 class CreateConnectLink(TypedDict, total=False):
-    """A new connect session that another person opens by a link. It names a user, a connection, or both."""
+    """A new connect session that another user opens by a link. It names a user, a connection, or both."""
 
-    #: Your own id of the user whose connection it is to be.
+    #: Your id of the user who will own the connection.
     external_user_id: Optional[str]
     #: Reconnects this connection, with the same account and no other.
     connection_id: Optional[str]
-    #: The pages that may use it, out of HOST_ORIGINS; all of these if omitted.
+    #: The origins of the pages that may use the session, out of HOST_ORIGINS; all of them if omitted.
     allowed_origins: Optional[Sequence[str]]
-    #: The one HubSpot account that may be connected.
+    #: The only HubSpot account that may be connected.
     portal_id: Optional[int]
     #: Required scopes, instead of HUBSPOT_SCOPES.
     scopes: Optional[Sequence[str]]
@@ -121,13 +121,14 @@ class CreateConnectLink(TypedDict, total=False):
     optional_scopes: Optional[Sequence[str]]
     #: Whether connecting fails without all required scopes; as configured if omitted.
     require_scopes: Optional[bool]
-    #: Where the browser goes in the end if no popup is open. With a link, the last page has a button that leads there.
+    #: The URL to which the browser returns if no popup is open. With a link, the last page has a button that leads
+    #: there.
     return_url: Optional[str]
     #: A JSON object of up to 4 kB, stored with the connection.
     metadata: Optional[JsonObject]
-    #: Who is asking, for the person who opens the link.
+    #: The name of the requester, shown to the user who opens the link.
     requested_by: Optional[str]
-    #: Seconds: half an hour if omitted, a week for a link.
+    #: The lifetime in seconds: half an hour if omitted, a week for a link.
     expires_in: Optional[int]
 
 
@@ -146,14 +147,14 @@ class _CreateReadToken(TypedDict, total=False):
 class CreateReadToken(_CreateReadToken):
     """A new read token."""
 
-    #: Your own id of the user, who may have connected nothing yet.
+    #: Your id of the user, who may not have connected yet.
     external_user_id: str
 
 
 class NewReadToken(TypedDict):
     """A token with which a page reads what its user has connected."""
 
-    #: For the page of this user, which passes it to the browser SDK.
+    #: The token that the user's page passes to the browser SDK.
     token: str
     external_user_id: str
     expires_at: str
@@ -163,24 +164,24 @@ class Connection(TypedDict):
     """A connection, without its tokens."""
 
     id: str
-    #: Your own id of the user; None if a browser session owns the connection.
+    #: Your id of the user; None if a browser session owns the connection.
     external_user_id: Optional[str]
-    #: None until HubSpot has named it.
+    #: None until HubSpot has named the account.
     portal_id: Optional[int]
     hub_domain: Optional[str]
-    #: The e-mail address of the user who connected it.
+    #: The e-mail address of the HubSpot user who connected.
     hub_user: Optional[str]
     time_zone: Optional[str]
     status: ConnectionStatus
     #: The status as a sentence for users.
     status_text: str
-    #: The granted scopes; None as long as HubSpot has not named them.
+    #: The granted scopes; None until HubSpot has named them.
     scopes: Optional[List[str]]
     missing_scopes: List[str]
     metadata: JsonObject
     created_at: str
     connected_at: str
-    #: When the access token expires.
+    #: The expiry time of the access token.
     expires_at: str
     #: Increases with every refresh.
     generation: int
@@ -191,7 +192,7 @@ class Connection(TypedDict):
 
 class _ImportConnection(TypedDict):
     external_user_id: str
-    #: HubSpot may replace it: use it nowhere else from now on.
+    #: The refresh token. HubSpot may replace it: stop using it elsewhere.
     refresh_token: str
 
 
@@ -206,7 +207,7 @@ class ImportConnection(_ImportConnection, total=False):
 class ExplainedConnection(Connection):
     """A connection with an explanation of its status."""
 
-    #: What has happened and what will happen next, in sentences for troubleshooting.
+    #: Sentences for troubleshooting: what happened and what will happen next.
     explanation: List[str]
 
 
@@ -223,14 +224,14 @@ class RefreshedConnection(TypedDict):
     """The result of a refresh."""
 
     connection_id: str
-    #: Whether HubSpot was asked; if not, the tokens are less than five seconds old.
+    #: Whether the tokens were refreshed; if not, they are less than five seconds old.
     refreshed: bool
     expires_at: str
     generation: int
 
 
 class Disconnected(TypedDict):
-    """A connection that has ended."""
+    """A deleted connection."""
 
     connection_id: str
     revocation: Revocation
@@ -239,10 +240,10 @@ class Disconnected(TypedDict):
 class Uninstalled(Disconnected):
     """The result of uninstalling the app."""
 
-    #: Whether HubSpot has uninstalled the app. The connection has ended in any case.
+    #: Whether HubSpot uninstalled the app. The connection is deleted in any case.
     uninstalled: bool
     failed_with: Optional[str]
-    #: How many other connections to the account have lost their grant.
+    #: The number of other connections to the account that lost their grant.
     also_affected: int
 
 
@@ -265,19 +266,19 @@ class AccessToken:
     expires_in: int
     #: Increases with every refresh.
     generation: int
-    #: The granted scopes; None as long as HubSpot has not named them.
+    #: The granted scopes; None until HubSpot has named them.
     scopes: Optional[List[str]]
     #: Usually empty.
     warnings: List[Warning]
 
 
 class Install(TypedDict):
-    """An install from HubSpot's Marketplace that waits to be claimed."""
+    """An unclaimed install from HubSpot's Marketplace."""
 
     id: str
     portal_id: int
     hub_domain: Optional[str]
-    #: The e-mail address of the user who installed it. It proves nothing by itself.
+    #: The e-mail address of the HubSpot user who installed the app. It is not proof of identity.
     installed_by: Optional[str]
     scopes: List[str]
     installed_at: str
@@ -303,7 +304,7 @@ class Webhook(TypedDict):
     header_names: List[str]
     enabled: bool
     disabled_reason: Optional[Literal["gone", "by_request", "key_lost"]]
-    #: Until when an older secret signs as well.
+    #: The time until which the previous secret also signs.
     secret_overlap_until: Optional[str]
     created_at: str
 
@@ -318,7 +319,7 @@ class WebhookWithSecret(Webhook):
 class _NewWebhook(TypedDict, total=False):
     #: All but `connection.refreshed` if omitted.
     events: Optional[Sequence[SubscribableEvent]]
-    #: Header fields that are sent with each message, such as `authorization`. They are never shown again.
+    #: Header fields that are sent with each message, such as `authorization`. They are never returned.
     headers: Mapping[str, str]
 
 
@@ -329,17 +330,17 @@ class NewWebhook(_NewWebhook):
 
 
 class WebhookChanges(TypedDict, total=False):
-    """Changes to an endpoint. What is omitted stays as it is."""
+    """Changes to an endpoint. Omitted fields stay unchanged."""
 
     url: Optional[str]
     enabled: Optional[bool]
     events: Optional[Sequence[SubscribableEvent]]
-    #: Header fields that are sent with each message. They replace the earlier ones.
+    #: Header fields that are sent with each message. They replace all previous ones.
     headers: Optional[Mapping[str, str]]
 
 
 class Delivery(TypedDict):
-    """An event on its way to an endpoint."""
+    """The delivery of an event to an endpoint."""
 
     #: The id of the event, and of the message (`webhook-id`).
     id: str
@@ -358,98 +359,98 @@ class Delivery(TypedDict):
 class DeliveryWithPayload(Delivery):
     """A delivery with its message."""
 
-    #: The message, as the receiver gets it.
+    #: The message, as sent to the receiver.
     payload: JsonObject
 
 
 class Event(TypedDict):
     """An event of the project of the API key."""
 
-    #: The id, which is that of the webhook message.
+    #: The id of the event, which is also that of the webhook message.
     id: str
     type: EventType
     connection_id: Optional[str]
     created_at: str
-    #: The message, as webhooks send it.
+    #: The message, as sent by webhooks.
     payload: JsonObject
 
 
 class ReplayFilter(TypedDict, total=False):
-    """Which failed deliveries to queue again."""
+    """A filter for the failed deliveries to replay."""
 
-    #: Those queued at this time or later.
+    #: Only those queued at this time or later.
     queued_after: Optional[str]
-    #: Those queued before this time.
+    #: Only those queued before this time.
     queued_before: Optional[str]
 
 
 class ReplayedDeliveries(TypedDict):
-    """What was queued again."""
+    """The result of a replay."""
 
     replayed: int
     has_more: bool
 
 
 class ListWebhooks(TypedDict, total=False):
-    """Which page of the endpoints."""
+    """The page of a list."""
 
-    #: The `next_cursor` of the page before.
+    #: The `next_cursor` of the previous page.
     cursor: str
-    #: How many at most; 50 if omitted.
+    #: The maximum number of entries; 50 if omitted.
     limit: int
 
 
 class ListConnections(ListWebhooks, total=False):
-    """Which connections."""
+    """A filter for connections."""
 
     external_user_id: str
     portal_id: int
     status: ConnectionStatus
-    #: Those whose metadata has this text under this key, as `key:value`.
+    #: Only those whose metadata has this text under this key, as `key:value`.
     metadata: str
-    #: Those created at this time or later.
+    #: Only those created at this time or later.
     created_after: str
-    #: Those created before this time.
+    #: Only those created before this time.
     created_before: str
     #: The oldest or the newest first; the oldest if omitted.
     order: Literal["asc", "desc"]
 
 
 class ListConnectSessions(ListWebhooks, total=False):
-    """Which connect sessions."""
+    """A filter for connect sessions."""
 
     external_user_id: str
     status: ConnectSessionStatus
 
 
 class ListHistory(ListWebhooks, total=False):
-    """Which events of a connection."""
+    """A filter for the events of a connection."""
 
-    #: Those after the event with this `sequence`.
+    #: Only the events after the one with this `sequence`.
     after_sequence: int
 
 
 class ListInstalls(ListWebhooks, total=False):
-    """Which installs."""
+    """A filter for installs."""
 
     portal_id: int
 
 
 class ListEvents(ListWebhooks, total=False):
-    """Which events."""
+    """A filter for events."""
 
     type: EventType
-    #: Those created at this time or later.
+    #: Only those created at this time or later.
     created_after: str
-    #: Those created before this time.
+    #: Only those created before this time.
     created_before: str
 
 
 class ListDeliveries(ListWebhooks, total=False):
-    """Which deliveries."""
+    """A filter for deliveries."""
 
     status: DeliveryStatus
-    #: Those queued at this time or later.
+    #: Only those queued at this time or later.
     queued_after: str
-    #: Those queued before this time.
+    #: Only those queued before this time.
     queued_before: str

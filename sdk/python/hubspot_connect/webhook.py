@@ -12,12 +12,12 @@ from typing import Any, Iterable, List, Literal, Optional, Protocol, Sequence, T
 
 from .types import ConnectionEventType, ConnectionStatus, ConnectSessionEventType, ConnectSessionStatus
 
-#: How far the clocks may differ, in seconds.
+#: The maximum difference between the clocks, in seconds.
 TOLERANCE = 300
 
 
 class ConnectionEventData(TypedDict):
-    """A connection at the moment of an event."""
+    """A connection as of the time of an event."""
 
     connection_id: str
     #: The position of the event among those of the connection. Ignore one below the highest that you have seen.
@@ -27,27 +27,27 @@ class ConnectionEventData(TypedDict):
     portal_id: Optional[int]
     hub_domain: Optional[str]
     status: Union[ConnectionStatus, Literal["disconnected"]]
-    #: The granted scopes; None as long as HubSpot has not named them.
+    #: The granted scopes; None until HubSpot has named them.
     scopes: Optional[List[str]]
-    #: A stable code that says why.
+    #: The reason, as a stable code.
     reason: Optional[str]
 
 
 class ConnectSessionEventData(TypedDict):
-    """A connect session with a link for another person."""
+    """A connect session with a link for another user."""
 
     connect_session_id: str
     #: Your id of the user for whom you created it.
     external_user_id: str
     status: ConnectSessionStatus
-    #: The connection that it has led to, or was to reconnect.
+    #: The connection that was created, or that was to be reconnected.
     connection_id: Optional[str]
-    #: A stable code that says why it has ended without a connection.
+    #: The failure reason, as a stable code.
     reason: Optional[str]
 
 
 class InstallEventData(TypedDict):
-    """An install from the Marketplace that waits to be claimed."""
+    """An unclaimed install from HubSpot's Marketplace."""
 
     install_id: str
     portal_id: int
@@ -55,14 +55,14 @@ class InstallEventData(TypedDict):
 
 
 class AppEventData(TypedDict):
-    """What HubSpot says of the app."""
+    """The app whose credentials HubSpot rejects."""
 
     client_id: str
     reason: str
 
 
 class TestEventData(TypedDict):
-    """The endpoint that is tested."""
+    """The endpoint under test."""
 
     webhook_id: str
 
@@ -71,7 +71,7 @@ class ConnectionEvent(TypedDict):
     """An event of a connection."""
 
     type: ConnectionEventType
-    #: When it happened, RFC 3339 in UTC.
+    #: The time of the event, RFC 3339 in UTC.
     timestamp: str
     data: ConnectionEventData
 
@@ -93,7 +93,7 @@ class InstallEvent(TypedDict):
 
 
 class AppEvent(TypedDict):
-    """HubSpot refuses the credentials of the app."""
+    """An event about credentials of the app that HubSpot rejects."""
 
     type: Literal["app.credentials_invalid"]
     timestamp: str
@@ -108,7 +108,7 @@ class TestEvent(TypedDict):
     data: TestEventData
 
 
-#: The body of a webhook. `type` says what is in `data`.
+#: The body of a webhook. `type` determines the shape of `data`.
 WebhookEvent = Union[ConnectionEvent, ConnectSessionEvent, InstallEvent, AppEvent, TestEvent]
 
 
@@ -164,7 +164,7 @@ def _bytes(body: object) -> bytes:
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
     raise TypeError(
-        "The body of the webhook has been parsed already. Pass the raw body, as bytes: a parsed one cannot be verified. "
+        "The body of the webhook was already parsed. Pass the raw body, as bytes: a parsed one cannot be verified. "
         "It is `await request.body()` in Starlette and FastAPI, `request.body` in Django, `request.get_data()` in Flask."
     )
 
@@ -180,7 +180,7 @@ def _key(secret: object) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error:
-        raise ValueError("The webhook secret is not one. Pass the `secret` that webhooks.create() returned (whsec_…).") from None
+        raise ValueError("The webhook secret is invalid. Pass the `secret` that webhooks.create() returned (whsec_…).") from None
     if not key:
         # An empty key is known to everyone.
         raise ValueError("The webhook secret is empty. Pass the `secret` that webhooks.create() returned (whsec_…).")

@@ -4,10 +4,10 @@ type Schema = components["schemas"]["Problem"];
 
 /** The stable codes of problems. */
 export type ProblemCode = components["schemas"]["ProblemCode"];
-/** The body of a refusal (RFC 9457). */
+/** The body of an error response (RFC 9457). */
 export interface Problem extends Schema {}
 
-/** A request that the service refused, or did not answer (`code` is `network_error` then). */
+/** A request that the service rejected, or that got no response (`code` is then `network_error`). */
 export class HubSpotConnectError extends Error {
   override readonly name = "HubSpotConnectError";
   /** The stable code of the error, for programs. */
@@ -22,7 +22,7 @@ export class HubSpotConnectError extends Error {
   readonly hint: string | undefined;
   /** The invalid part of the body, as a JSON pointer (RFC 6901). */
   readonly pointer: string | undefined;
-  /** After how many seconds to retry, where the service has said so. */
+  /** The number of seconds after which to retry, if the service named one. */
   readonly retryAfter: number | undefined;
 
   constructor(status: number, problem: Partial<Problem>, options?: { cause?: unknown; retryAfter?: number | undefined }) {

@@ -14,11 +14,11 @@ export type { Options };
 /** The options of any call. */
 export interface CallOptions {
   signal?: AbortSignal;
-  /** The key under which the service does a POST once, however often it is sent. A random one if omitted. */
+  /** The idempotency key: the service executes a POST once, however often it is sent. A random one if omitted. */
   idempotencyKey?: string;
 }
 
-/** What `proxy` sends to HubSpot: the options of `fetch`, or `json` as the body. */
+/** The request that `proxy` sends to HubSpot: the options of `fetch`, or `json` as the body. */
 export interface ProxyInit extends RequestInit {
   /** The body, sent as JSON. */
   json?: unknown;
@@ -45,7 +45,7 @@ export class HubSpotConnect {
     /** Creates a session. Pass its `token` to your page. */
     create: (session: types.CreateConnectSession, options?: CallOptions): Promise<types.NewConnectSession> =>
       this.#ask("POST", "/connect-sessions", { body: session, ...options }),
-    /** Creates a session with a `link` for another person, such as an administrator. Complete it before it connects. */
+    /** Creates a session with a `link` for another user, such as an administrator. Nothing is connected until you complete it. */
     createLink: (session: types.CreateConnectLink, options?: CallOptions): Promise<types.NewConnectLink> =>
       this.#ask("POST", "/connect-sessions", { body: { ...session, hosted: true }, ...options }),
     /** Lists sessions, the newest first. */
@@ -53,7 +53,7 @@ export class HubSpotConnect {
       this.#ask("GET", "/connect-sessions", { query, ...options }),
     get: (id: string, options?: CallOptions): Promise<types.ConnectSession> =>
       this.#ask("GET", `/connect-sessions/${part(id)}`, options),
-    /** Confirms that the user of the current request's login is the one who authorized. */
+    /** Confirms that the user who is logged in to the current request is the one who authorized. */
     complete: (id: string, externalUserId: string, options?: CallOptions): Promise<types.ConnectSession> =>
       this.#ask("POST", `/connect-sessions/${part(id)}/complete`, { body: { external_user_id: externalUserId }, ...options }),
     cancel: (id: string, options?: CallOptions): Promise<types.ConnectSession> =>
@@ -84,14 +84,14 @@ export class HubSpotConnect {
       this.#ask("GET", `/connections/${part(id)}/history`, { query, ...options }),
     /** Returns an access token that is valid for at least `minTtl` seconds (60 if omitted), from memory for as long as the service allows. */
     token: (id: string, options?: { minTtl?: number }): Promise<types.AccessToken> => this.#tokens.get(id, options?.minTtl),
-    /** Removes a token that HubSpot has refused from memory. The service may give the same one: if that is refused too, call `refresh`. */
+    /** Removes a token that HubSpot rejected from memory. The service may return the same one: if that is rejected too, call `refresh`. */
     forgetToken: (id: string): void => this.#tokens.forget(id),
     /** Refreshes the tokens now. */
     refresh: (id: string, options?: CallOptions): Promise<types.RefreshedConnection> =>
       this.#tokens.replace(id, () => this.#ask("POST", `/connections/${part(id)}/refresh`, options)),
     disconnect: (id: string, options?: CallOptions): Promise<types.Disconnected> =>
       this.#tokens.replace(id, () => this.#ask("DELETE", `/connections/${part(id)}`, options)),
-    /** Uninstalls the app from the whole HubSpot account, and ends the connection. */
+    /** Uninstalls the app from the whole HubSpot account, and deletes the connection. */
     uninstall: (id: string, options?: CallOptions): Promise<types.Uninstalled> =>
       this.#tokens.replace(id, () => this.#ask("POST", `/connections/${part(id)}/uninstall`, { body: { confirm: true }, ...options })),
   };
@@ -113,7 +113,7 @@ export class HubSpotConnect {
     get: (id: string, options?: CallOptions): Promise<types.Webhook> => this.#ask("GET", `/webhooks/${part(id)}`, options),
     update: (id: string, changes: types.WebhookChanges, options?: CallOptions): Promise<types.Webhook> =>
       this.#ask("PATCH", `/webhooks/${part(id)}`, { body: changes, ...options }),
-    /** Replaces the secret. The earlier one signs too for `overlapSeconds` (a day if omitted). */
+    /** Rotates the secret. The previous one also signs for `overlapSeconds` (a day if omitted). */
     rotateSecret: (id: string, overlapSeconds?: number, options?: CallOptions): Promise<types.WebhookWithSecret> =>
       this.#ask("POST", `/webhooks/${part(id)}/rotate-secret`, { body: { overlap_seconds: overlapSeconds }, ...options }),
     /** Deletes the endpoint and returns it as it was. */
@@ -136,9 +136,9 @@ export class HubSpotConnect {
       this.#ask("POST", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}/replay`, options),
   };
 
-  /** What has happened, as webhooks report it. */
+  /** The events that webhooks report. */
   readonly events = {
-    /** Lists the events of the project, oldest first. An event is listed a minute after it has happened. */
+    /** Lists the events of the project, oldest first. An event is listed a minute after it occurred. */
     list: (query?: types.ListEvents, options?: CallOptions): Promise<types.Page<types.Event>> =>
       this.#ask("GET", "/events", { query, ...options }),
   };
@@ -147,8 +147,8 @@ export class HubSpotConnect {
    * Calls HubSpot's API with the access token of a connection, which stays in the service. `path` is HubSpot's own, such as
    * `/crm/v3/objects/contacts?limit=1`. The request is sent once.
    *
-   * Resolves to HubSpot's response, whatever its status. Rejects with `HubSpotConnectError` if the service refused the
-   * call or did not get a response.
+   * Resolves to HubSpot's response, whatever its status. Rejects with `HubSpotConnectError` if the service rejected
+   * the call or did not get a response.
    */
   async proxy(connectionId: string, path: string, { json, ...init }: ProxyInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);

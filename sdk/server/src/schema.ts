@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This description, as a page to read */
+        /** Returns this description as a page */
         get: operations["get_docs"];
         put?: never;
         post?: never;
@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Shows the key that the request was made with. */
+        /** Returns the API key that authenticates the request. */
         get: operations["get_api_key"];
         put?: never;
         post?: never;
@@ -47,7 +47,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Gives an attempt up */
+        /** Cancels an authorization request */
         post: operations["cancel_attempt"];
         delete?: never;
         options?: never;
@@ -62,10 +62,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists connect sessions, the newest first. They are remembered for a week after they have expired. */
+        /** Lists connect sessions, the newest first. They are kept for a week after they expire. */
         get: operations["list_connect_sessions"];
         put?: never;
-        /** Makes a connect session for one of your users. */
+        /** Creates a connect session for one of your users. */
         post: operations["create_connect_session"];
         delete?: never;
         options?: never;
@@ -80,11 +80,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Shows how a connect session fares. */
+        /** Returns a connect session. */
         get: operations["get_connect_session"];
         put?: never;
         post?: never;
-        /** Ends a connect session that has led to nothing yet, and the grant that awaits your word with it. */
+        /** Cancels a connect session that is not connected yet, and discards its pending grant. */
         delete: operations["delete_connect_session"];
         options?: never;
         head?: never;
@@ -101,9 +101,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Confirms that the user in front of your page is the one who has approved.
-         * @description If you name another user than the session was made for, the session ends and nothing is connected: somebody has had
-         *     one person approve for another.
+         * Confirms that the user in front of your page is the one who authorized the connection.
+         * @description If you name a different user than the session was created for, the session ends and nothing is connected: one user
+         *     was led to authorize for another.
          */
         post: operations["complete_connect_session"];
         delete?: never;
@@ -124,8 +124,8 @@ export interface paths {
         put?: never;
         /**
          * Imports a refresh token that was obtained elsewhere.
-         * @description The token is used once, to see that it works and which account it is for. If the user has that account already, the
-         *     connection keeps its id and takes the new token.
+         * @description The token is used once, to verify it and to find out which account it is for. If the user already has a connection
+         *     to that account, the connection keeps its id and uses the new token.
          */
         post: operations["import_connection"];
         delete?: never;
@@ -141,11 +141,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Shows one connection. */
+        /** Returns a connection. */
         get: operations["get_connection"];
         put?: never;
         post?: never;
-        /** Ends a connection, here at once and at HubSpot as soon as it can be told. The app stays installed there. */
+        /**
+         * Disconnects: deletes the connection immediately and revokes its refresh token at HubSpot as soon as possible. The
+         *     app stays installed in the account.
+         */
         delete: operations["delete_connection"];
         options?: never;
         head?: never;
@@ -160,7 +163,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the events of a connection, the oldest first, for as long as they are kept. */
+        /** Lists the events of a connection that are still kept, the oldest first. */
         get: operations["get_connection_history"];
         put?: never;
         post?: never;
@@ -179,34 +182,34 @@ export interface paths {
         };
         /**
          * Calls HubSpot's API with the access token of a connection.
-         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
-         *     is the service's own.
+         * @description HubSpot's response is returned unchanged, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     comes from the service itself.
          */
         get: operations["proxy_get"];
         /**
          * Calls HubSpot's API with the access token of a connection.
-         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
-         *     is the service's own.
+         * @description HubSpot's response is returned unchanged, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     comes from the service itself.
          */
         put: operations["proxy_put"];
         /**
          * Calls HubSpot's API with the access token of a connection.
-         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
-         *     is the service's own.
+         * @description HubSpot's response is returned unchanged, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     comes from the service itself.
          */
         post: operations["proxy_post"];
         /**
          * Calls HubSpot's API with the access token of a connection.
-         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
-         *     is the service's own.
+         * @description HubSpot's response is returned unchanged, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     comes from the service itself.
          */
         delete: operations["proxy_delete"];
         options?: never;
         head?: never;
         /**
          * Calls HubSpot's API with the access token of a connection.
-         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
-         *     is the service's own.
+         * @description HubSpot's response is returned unchanged, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     comes from the service itself.
          */
         patch: operations["proxy_patch"];
         trace?: never;
@@ -220,7 +223,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Refreshes a connection now, whatever life is left in its access token; at most once in five seconds. */
+        /** Refreshes the tokens of a connection now, even if the access token is still valid; at most once in five seconds. */
         post: operations["refresh_connection"];
         delete?: never;
         options?: never;
@@ -236,8 +239,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Lends the access token of a connection. It has at least `min_ttl` seconds left, renewed first if need be; if that
-         *     cannot be had, the warning `expires_soon` says so.
+         * Returns the access token of a connection. It is valid for at least `min_ttl` seconds, and refreshed first if
+         *     necessary; if the refresh fails, the response has the warning `expires_soon`.
          */
         get: operations["get_access_token"];
         put?: never;
@@ -258,8 +261,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Uninstalls the app from the whole HubSpot account of a connection, and ends the connection. HubSpot tells the
-         *     account's administrators. Other connections to the account become `needs_reauth` at once.
+         * Uninstalls the app from the whole HubSpot account of a connection, and deletes the connection. HubSpot notifies the
+         *     account's administrators. Other connections to the account become `needs_reauth` immediately.
          */
         post: operations["uninstall_app"];
         delete?: never;
@@ -277,7 +280,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ends a connection, by the browser or the page that made it */
+        /** Disconnects, from the browser or the page that connected */
         post: operations["disconnect_connection"];
         delete?: never;
         options?: never;
@@ -293,9 +296,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Lists the events of the project, the oldest first, for as long as they are kept.
-         * @description An event is listed a minute after it has happened; from then on none is added before it. To read on later, pass the
-         *     `created_at` of the last event as `created_after`, and skip the events that you know by their `id`.
+         * Lists the events of the project that are still kept, the oldest first.
+         * @description An event is listed one minute after it occurred; from then on no event is added before it. To continue later, send
+         *     the `created_at` of the last event as `created_after`, and skip the events whose `id` you already have.
          */
         get: operations["list_events"];
         put?: never;
@@ -313,7 +316,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists installs that wait to be claimed, in the order of their ids. An install belongs to no project until it is claimed. */
+        /** Lists unclaimed installs, ordered by id. An install belongs to no project until it is claimed. */
         get: operations["list_installs"];
         put?: never;
         post?: never;
@@ -333,8 +336,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Claims an install for one of your users: it becomes a connection of your key's project, or renews the one that the user has to that
-         *     account. The same claim again has the same answer.
+         * Claims an install for one of your users: it becomes a connection of your key's project, or reconnects the one that
+         *     the user has to that account. Repeating the same claim returns the same response.
          */
         post: operations["claim_install"];
         delete?: never;
@@ -353,8 +356,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Creates a token with which a page shows what one user has connected, on any site and without cookies.
-         * @description It opens `GET /api/hubspot/status` for the connections of this user and nothing else: no access token, no change.
+         * Creates a token with which a page shows the connections of one user, on any site and without cookies.
+         * @description It gives access to `GET /api/hubspot/status` for the connections of this user and to nothing else: it reads no
+         *     access token and changes nothing.
          */
         post: operations["create_read_token"];
         delete?: never;
@@ -370,7 +374,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Connections of a session or of a user, or the status of an attempt */
+        /** Returns the connections of a session or of a user, or the status of an authorization request */
         get: operations["get_status"];
         put?: never;
         post?: never;
@@ -389,7 +393,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** The access token of an attempt, once */
+        /** Redeems a pickup code for the access token */
         post: operations["redeem_pickup_code"];
         delete?: never;
         options?: never;
@@ -404,10 +408,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists endpoints, the oldest first. There are 16 at most. */
+        /** Lists webhook endpoints, the oldest first. The limit is 16. */
         get: operations["list_webhooks"];
         put?: never;
-        /** Makes an endpoint. Its signing secret is in this answer alone. */
+        /** Creates a webhook endpoint. Only this response has its signing secret. */
         post: operations["create_webhook"];
         delete?: never;
         options?: never;
@@ -422,17 +426,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Shows an endpoint. */
+        /** Returns a webhook endpoint. */
         get: operations["get_webhook"];
         put?: never;
         post?: never;
-        /** Deletes an endpoint, with the deliveries that are pending. */
+        /** Deletes a webhook endpoint and its pending deliveries. */
         delete: operations["delete_webhook"];
         options?: never;
         head?: never;
         /**
-         * Changes an endpoint. With a URL of another origin, the header fields are named again, or removed with `{}`: they may
-         *     be credentials for the receiver before.
+         * Updates a webhook endpoint. If the new URL has another origin, send the header fields again, or remove them with
+         *     `{}`: they may be credentials for the previous receiver.
          */
         patch: operations["update_webhook"];
         trace?: never;
@@ -444,7 +448,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists what was sent to an endpoint, the newest first, for as long as it is kept. */
+        /** Lists the deliveries to an endpoint that are still kept, the newest first. */
         get: operations["list_webhook_deliveries"];
         put?: never;
         post?: never;
@@ -461,7 +465,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Shows a delivery with the message that is sent. */
+        /** Returns a delivery with its message. */
         get: operations["get_webhook_delivery"];
         put?: never;
         post?: never;
@@ -480,7 +484,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Sends an event to an endpoint again, whatever became of it, and shows what came of it. */
+        /** Delivers an event to an endpoint again, whatever the status of the delivery, and returns the result. */
         post: operations["replay_webhook_delivery"];
         delete?: never;
         options?: never;
@@ -498,8 +502,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Queues failed deliveries again, the oldest first: up to 1000 of those that were queued in this time. Called again, it
-         *     goes on where it has ended; deliveries that are pending or delivered are left alone.
+         * Queues failed deliveries again, the oldest first: up to 1000 of those queued in this period. Repeat the call to
+         *     continue; pending and delivered ones are not changed.
          */
         post: operations["replay_webhook_deliveries"];
         delete?: never;
@@ -517,7 +521,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Gives an endpoint a new signing secret, which is in this answer alone. */
+        /** Rotates the signing secret of an endpoint. Only this response has the new secret. */
         post: operations["rotate_webhook_secret"];
         delete?: never;
         options?: never;
@@ -534,7 +538,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Sends the message `webhook.test` to an endpoint, and shows what came of it. */
+        /** Sends the message `webhook.test` to an endpoint, and returns the result. */
         post: operations["test_webhook"];
         delete?: never;
         options?: never;
@@ -549,7 +553,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This description */
+        /** Returns this description */
         get: operations["openapi_document"];
         put?: never;
         post?: never;
@@ -566,13 +570,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process is up */
+        /** Checks that the process is up */
         get: operations["get_live"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
-        /** Whether the process is up */
+        /** Checks that the process is up */
         head: operations["get_live_head"];
         patch?: never;
         trace?: never;
@@ -857,20 +861,20 @@ export interface components {
         /** @description An access token for a page. */
         AccessTokenAnswer: {
             /**
-             * @description For requests to HubSpot's API, as `Authorization: Bearer …`. Given out once.
+             * @description The access token for HubSpot's API, sent as `Authorization: Bearer …`. Handed off once.
              * @example <access token>
              */
             access_token: string;
             /**
              * Format: date-time
-             * @description When it expires.
+             * @description The expiry time of the token.
              * @example 2026-11-21T09:30:00Z
              */
             expires_at: string;
             /** @description Always `bearer` (RFC 6750). */
             token_type: string;
         };
-        /** @description An API key, but for its secret. */
+        /** @description An API key without its secret. */
         ApiKeyBody: {
             /** Format: date-time */
             created_at: string;
@@ -879,100 +883,100 @@ export interface components {
             name: string;
             /** @description The first characters of the key. */
             prefix: string;
-            /** @description The project whose connections, connect sessions and webhook endpoints it sees. */
+            /** @description The project whose connections, connect sessions and webhook endpoints the key can access. */
             project: string;
-            /** @description What it is good for. */
+            /** @description The scopes of the key. */
             scopes: components["schemas"]["ApiScope"][];
         };
         /**
-         * @description What a key is good for.
+         * @description A scope of an API key.
          * @enum {string}
          */
         ApiScope: "tokens:read" | "connections:read" | "connections:write" | "sessions:write" | "proxy" | "webhooks";
-        /** @description What a message says of the app whose credentials HubSpot refuses. */
+        /** @description The data of an event about the app whose credentials HubSpot rejects. */
         AppEventData: {
             /** @description The client id of the HubSpot app. */
             client_id: string;
-            /** @description A stable code that says why. */
+            /** @description The reason, as a stable code. */
             reason: string;
         };
-        /** @description An attempt to connect. Its fields are written out one by one: what is not named here does not leave. */
+        /** @description An authorization request. Only the fields listed here are sent. */
         Attempt: {
-            /** @description Whether the host's backend has to confirm it before it comes to anything. */
+            /** @description Whether the host's backend has to confirm the connection. */
             awaiting_confirmation: boolean;
             /**
              * Format: uuid
              * @description The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
              */
             connect_session_id?: string;
-            /** @description The connection. Present once there is one. */
+            /** @description The connection. Present once it exists. */
             connection?: components["schemas"]["SessionConnection"];
             /**
              * Format: uuid
              * @description The connection that this session reconnects. Present while `awaiting_confirmation` is true, if the session was
-             *     made for one.
+             *     created for one.
              */
             connection_id?: string;
-            /** @description The reason why there is none. Present where the attempt has ended without a connection. */
+            /** @description The reason for the failure. Present if the authorization request ended without a connection. */
             error?: components["schemas"]["AttemptError"];
             /**
              * Format: date-time
-             * @description Until when the person may take.
+             * @description The time at which the authorization request expires.
              * @example 2026-11-21T09:10:00Z
              */
             expires_at: string;
             /**
              * Format: uuid
-             * @description The attempt.
+             * @description The authorization request.
              */
             flow: string;
             /** @description The code that `/api/hubspot/token` exchanges for the access token. Present for pages that may have the token. */
             pickup_code?: string;
-            /** @description How far it has come. The last four are final. */
+            /** @description The status. The last four values are final. */
             status: components["schemas"]["AuthorizationStatus"];
-            /** @description Whether its outcome is kept from the page, because nothing has proven that the page began it. */
+            /** @description Whether the outcome is withheld from the page, because the opener was not verified. */
             withheld: boolean;
         };
-        /** @description Why an attempt has failed. */
+        /** @description The reason for a failed authorization request. */
         AttemptError: {
             code: components["schemas"]["ProblemCode"];
-            /** @description A sentence for a person. */
+            /** @description A sentence for the user. */
             message: string;
-            /** @description Whether the same thing may succeed later. */
+            /** @description Whether a later attempt may succeed. */
             retryable: boolean;
         };
         /**
-         * @description How far an attempt has come. The last four are final.
+         * @description The status of an authorization request. The last four values are final.
          * @enum {string}
          */
         AuthorizationStatus: "awaiting_user" | "exchanging" | "connected" | "failed" | "cancelled" | "expired";
-        /** @description The grant that awaits the backend's word. */
+        /** @description The pending grant, which the backend has to confirm. */
         Awaiting: {
             /**
              * Format: date-time
-             * @description After this it ends by itself.
+             * @description The time at which the grant is discarded if it is not confirmed.
              */
             expires_at: string;
             /**
              * Format: uuid
-             * @description The attempt by which it came.
+             * @description The authorization request that created the grant.
              */
             flow: string;
-            /** @description Its website, where HubSpot has told it. */
+            /** @description The account's website, if HubSpot has named it. */
             hub_domain: string | null;
             /**
              * Format: int64
-             * @description The HubSpot account that was approved.
+             * @description The HubSpot account that the user authorized.
              */
             portal_id: number;
-            /** @description What was granted. */
+            /** @description The granted scopes. */
             scopes: string[] | null;
         };
-        /** @description Which flow is given up; the page's own, if it does not know its id yet. */
+        /** @description The authorization request to cancel; the page's own, if the page does not know the id yet. */
         Cancel: {
             /**
              * Format: uuid
-             * @description The attempt; left out, it is the one of the verifier.
+             * @description The authorization request; if omitted, the one of the verifier.
              */
             flow?: string | null;
         };
@@ -980,7 +984,7 @@ export interface components {
         ClaimedInstallBody: {
             /**
              * Format: uuid
-             * @description The connection it has become, or has renewed.
+             * @description The connection that was created or reconnected.
              */
             connection_id: string;
             external_user_id: string;
@@ -989,57 +993,57 @@ export interface components {
             /** Format: int64 */
             portal_id: number;
         };
-        /** @description Who has approved. */
+        /** @description The user who authorized the connection. */
         CompleteConnectSession: {
             /**
-             * @description Your id of the user who is in front of your page now, from your own session: not from the request that told you
-             *     of this session.
+             * @description Your id of the user who is in front of your page now. Take it from your own session, not from the request that
+             *     named the connect session.
              */
             external_user_id: components["schemas"]["ExternalUserId"];
         };
         /**
-         * @description Who has the last word.
+         * @description The party that confirms the connection.
          * @enum {string}
          */
         Confirm: "none" | "backend";
-        /** @description One connection: everything but its tokens. */
+        /** @description A connection without its tokens. */
         ConnectionBody: {
             /**
              * Format: date-time
-             * @description When the person last approved it.
+             * @description The time of the last authorization by the user.
              */
             connected_at: string;
             /** Format: date-time */
             created_at: string;
-            /** @description Since when refreshes fail. */
+            /** @description The time since which refreshes fail. */
             error_since: string | null;
             /**
              * Format: date-time
-             * @description When the access token expires.
+             * @description The expiry time of the access token.
              */
             expires_at: string;
-            /** @description Whose it is, by the host's own id; null if a browser's session owns it. */
+            /** @description The host's id of the user who owns the connection; null if a browser session owns it. */
             external_user_id: string | null;
             /**
              * Format: int64
-             * @description Rises by one with every renewal of the tokens.
+             * @description A counter that rises by one with every refresh.
              */
             generation: number;
             /** @description The account's website. */
             hub_domain: string | null;
-            /** @description The e-mail address of the person who connected it. */
+            /** @description The e-mail address of the HubSpot user who connected. */
             hub_user: string | null;
             /** Format: uuid */
             id: string;
             /** @description The code of the last failed refresh, until one succeeds. */
             last_error: string | null;
-            /** @description What the host has noted with it. */
+            /** @description The host's metadata. */
             metadata: Record<string, never>;
-            /** @description Scopes that were asked for and not granted; none as long as `scopes` is null. */
+            /** @description Scopes that were requested and not granted; empty while `scopes` is null. */
             missing_scopes: string[];
             /**
              * Format: date-time
-             * @description When it is refreshed next; null where nothing is planned.
+             * @description The time of the next refresh; null if none is scheduled.
              */
             next_refresh_at: string | null;
             /**
@@ -1047,77 +1051,77 @@ export interface components {
              * @description The HubSpot account; null until HubSpot has named it.
              */
             portal_id: number | null;
-            /** @description The granted scopes; null as long as HubSpot has not named them. */
+            /** @description The granted scopes; null until HubSpot has named them. */
             scopes: string[] | null;
             status: components["schemas"]["ConnectionStatus"];
-            /** @description The status as a sentence for a person. */
+            /** @description The status as a sentence for the user. */
             status_text: string;
             time_zone: string | null;
         };
-        /** @description What is changed of a connection. */
+        /** @description Changes to a connection. */
         ConnectionChanges: {
-            /** @description What you want to find with the connection, in place of all that was there: up to 4 kB of JSON. */
+            /** @description Your metadata of the connection, which replaces the previous metadata: up to 4 kB of JSON. */
             metadata: {
                 [key: string]: unknown;
             };
         };
-        /** @description What a message says of a connection at the moment of the event. Never a token. */
+        /** @description The data of an event about a connection, as of the time of the event. It never contains a token. */
         ConnectionEventData: {
             /**
              * Format: uuid
-             * @description Which connection.
+             * @description The connection.
              */
             connection_id: string;
-            /** @description Whom the host's backend has connected it for, if it was the backend. */
+            /** @description The host's user who owns the connection, if the host's backend created it. */
             external_user_id: string | null;
-            /** @description Its website, where it is known by now. */
+            /** @description The account's website, if it is known yet. */
             hub_domain: string | null;
             /**
              * Format: int64
-             * @description Which HubSpot account, where it is known by now.
+             * @description The HubSpot account, if it is known yet.
              */
             portal_id: number | null;
-            /** @description A stable code that says why, where there is one. */
+            /** @description The reason, if there is one, as a stable code. */
             reason: string | null;
-            /** @description The granted scopes; null as long as HubSpot has not named them. */
+            /** @description The granted scopes; null until HubSpot has named them. */
             scopes: string[] | null;
             /**
              * Format: int64
-             * @description The place of this event among those of the connection.
+             * @description The position of this event among those of the connection.
              */
             sequence: number;
             /** @description `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`. */
             status: string;
         };
-        /** @description How a connection fares. */
+        /** @description The status of a connection. */
         ConnectionFields: {
             /**
              * Format: date-time
-             * @description When the person connected.
+             * @description The time at which the user connected.
              * @example 2026-11-21T09:00:00Z
              */
             connected_at: string;
             /**
              * Format: date-time
-             * @description When the access token expires.
+             * @description The expiry time of the access token.
              * @example 2026-11-21T09:30:00Z
              */
             expires_at: string;
             /**
-             * @description The account's website. Somebody has typed it: show it as text, never as HTML.
+             * @description The account's website. It is user input: show it as text, never as HTML.
              * @example acme.example
              */
             hub_domain: string | null;
-            /** @description Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null. */
+            /** @description Scopes that were requested, including optional ones, and not granted; empty while `scopes` is null. */
             missing_scopes: string[];
             /**
              * Format: int64
-             * @description The HubSpot account; null until HubSpot has told it.
+             * @description The HubSpot account; null until HubSpot has named it.
              * @example 1234567
              */
             portal_id: number | null;
             /**
-             * @description The granted scopes; null as long as HubSpot has not named them.
+             * @description The granted scopes; null until HubSpot has named them.
              * @example [
              *       "oauth",
              *       "crm.objects.contacts.read"
@@ -1126,12 +1130,12 @@ export interface components {
             scopes: string[] | null;
             /**
              * Format: int64
-             * @description When it is refreshed next, in seconds; null where nothing is planned.
+             * @description The number of seconds until the next refresh; null if none is scheduled.
              */
             seconds_until_refresh: number | null;
-            /** @description How it fares. */
+            /** @description The status. */
             status: components["schemas"]["ConnectionStatus"];
-            /** @description The same in a sentence for a person. */
+            /** @description The status as a sentence for the user. */
             status_text: string;
             /**
              * @description The account's time zone.
@@ -1150,12 +1154,12 @@ export interface components {
             confirm: components["schemas"]["Confirm"];
             /**
              * Format: uuid
-             * @description The connection: what it has led to, or what it is to renew.
+             * @description The connection that was created, or that is to be reconnected.
              */
             connection_id: string | null;
             /** Format: date-time */
             created_at: string;
-            /** @description Why the last attempt came to nothing: one of the error codes. */
+            /** @description The error code of the last failed authorization request. */
             error_code: string | null;
             /** Format: date-time */
             expires_at: string;
@@ -1167,7 +1171,7 @@ export interface components {
             portal_id: number | null;
             status: components["schemas"]["ConnectSessionStatus"];
         };
-        /** @description What a message says of a connect session with a link. */
+        /** @description The data of an event about a connect session with a link. */
         ConnectSessionEventData: {
             /**
              * Format: uuid
@@ -1176,23 +1180,23 @@ export interface components {
             connect_session_id: string;
             /**
              * Format: uuid
-             * @description The connection that it has led to, or was to reconnect.
+             * @description The connection that was created, or that was to be reconnected.
              */
             connection_id: string | null;
             /** @description The host's user for whom it was created. */
             external_user_id: string;
-            /** @description A stable code that says why it has ended without a connection. */
+            /** @description The failure reason, as a stable code. */
             reason: string | null;
             /** @description `awaiting_confirmation`, `connected`, `expired` or `cancelled`. */
             status: components["schemas"]["ConnectSessionStatus"];
         };
         /**
-         * @description How far a connect session has come. The last three are final.
+         * @description The status of a connect session. The last three values are final.
          * @enum {string}
          */
         ConnectSessionStatus: "open" | "awaiting_confirmation" | "connected" | "cancelled" | "expired";
         /**
-         * @description What a connect session is to be like.
+         * @description A new connect session.
          * @example {
          *       "allowed_origins": [
          *         "https://app.example.com"
@@ -1206,7 +1210,8 @@ export interface components {
          */
         CreateConnectSession: {
             /**
-             * @description The pages that may use it, out of those listed in HOST_ORIGINS and for your project; all of these if left out.
+             * @description The origins of the pages that may use the session. Each must be listed in HOST_ORIGINS and for your project; all
+             *     of them if omitted.
              * @example [
              *       "https://app.example.com"
              *     ]
@@ -1215,18 +1220,18 @@ export interface components {
             confirm?: components["schemas"]["Confirm"] | null;
             /**
              * Format: uuid
-             * @description Renews this connection, with the same account and no other.
+             * @description The connection to reconnect, with the same HubSpot account.
              */
             connection_id?: string | null;
             /**
              * Format: int64
-             * @description How long it is good: half an hour if left out, a week with a link.
+             * @description The lifetime of the session in seconds: half an hour if omitted, a week with a link.
              */
             expires_in?: number | null;
             external_user_id?: components["schemas"]["ExternalUserId"] | null;
-            /** @description Makes a link that somebody else may open, such as an administrator. It implies `confirm: backend`. */
+            /** @description Whether to create a link that another person may open, such as an administrator. It implies `confirm: backend`. */
             hosted?: boolean;
-            /** @description What you want to find with the connection: up to 4 kB of JSON. */
+            /** @description Your metadata of the connection: up to 4 kB of JSON. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
@@ -1234,11 +1239,11 @@ export interface components {
             optional_scopes?: components["schemas"]["ScopeWord"][] | null;
             /**
              * Format: int64
-             * @description The one HubSpot account that may be connected.
+             * @description The only HubSpot account that may be connected.
              */
             portal_id?: number | null;
             /**
-             * @description Who is asking, in words for the person who opens the link.
+             * @description The name of the requester, shown to the user who opens the link.
              * @example Anna Smith, anna@example.com
              */
             requested_by?: string | null;
@@ -1248,13 +1253,13 @@ export interface components {
              */
             require_scopes?: boolean | null;
             /**
-             * @description Where the browser goes in the end, if no popup is open: an address of one of these pages. With a link, the last
+             * @description The URL to which the browser returns if no popup is open, on one of the allowed origins. With a link, the last
              *     page has a button that leads there.
              */
             return_url?: string | null;
             /**
-             * @description Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error page,
-             *     is added. A reconnect asks for what the connection has besides, as optional scopes.
+             * @description Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error
+             *     page, is added. A reconnect also requests the other scopes of the connection, as optional scopes.
              * @example [
              *       "oauth",
              *       "crm.objects.contacts.read"
@@ -1272,22 +1277,22 @@ export interface components {
             /** @enum {string|null} */
             confirm?: "backend" | null;
         });
-        /** @description Whose connections may be read, and for how long. */
+        /** @description A new read token. */
         CreateReadToken: {
             /**
              * Format: int64
-             * @description How long the token lives, in seconds: an hour if left out.
+             * @description The lifetime of the token in seconds: an hour if omitted.
              * @default 3600
              */
             expires_in: number | null;
-            /** @description Your own id of the user, who may have connected nothing yet. */
+            /** @description Your id of the user, who may not have connected yet. */
             external_user_id: components["schemas"]["ExternalUserId"];
         };
-        /** @description One event on its way to one endpoint. */
+        /** @description The delivery of an event to an endpoint. */
         DeliveryBody: {
             /**
              * Format: int64
-             * @description Attempts since it was queued.
+             * @description The number of attempts since the delivery was queued.
              */
             attempts: number;
             /** Format: date-time */
@@ -1306,33 +1311,33 @@ export interface components {
             last_error: string | null;
             /**
              * Format: int64
-             * @description The status of the receiver's last answer.
+             * @description The HTTP status of the receiver's last response.
              */
             last_status: number | null;
             /**
              * Format: date-time
-             * @description When it is tried next, while it is pending.
+             * @description The time of the next attempt, while the delivery is pending.
              */
             next_attempt_at: string | null;
             /**
              * Format: date-time
-             * @description When it happened, or was replayed.
+             * @description The time at which the event occurred or the delivery was replayed.
              */
             queued_at: string;
             status: components["schemas"]["DeliveryStatus"];
             type: components["schemas"]["EventType"];
         };
         /**
-         * @description How far a delivery is.
+         * @description The status of a delivery.
          * @enum {string}
          */
         DeliveryStatus: "pending" | "delivered" | "failed";
         /** @description A delivery with its message. */
         DeliveryWithPayload: components["schemas"]["DeliveryBody"] & {
-            /** @description The message, as the receiver gets it. */
+            /** @description The message, as sent to the receiver. */
             payload: Record<string, never>;
         };
-        /** @description Which connection ends. */
+        /** @description The connection to delete. */
         Disconnect: {
             /**
              * Format: uuid
@@ -1340,11 +1345,11 @@ export interface components {
              */
             connection_id: string;
         };
-        /** @description A connection that has ended. */
+        /** @description A deleted connection. */
         Disconnected: {
             /**
              * Format: uuid
-             * @description The connection that was.
+             * @description The id of the deleted connection.
              */
             connection_id: string;
             revocation: components["schemas"]["Revocation"];
@@ -1353,107 +1358,110 @@ export interface components {
         EventBody: {
             /**
              * Format: uuid
-             * @description The connection that it is about.
+             * @description The connection that the event is about.
              */
             connection_id: string | null;
             /** Format: date-time */
             created_at: string;
-            /** @description Its id, which is that of the webhook message. */
+            /** @description The id of the event, which is also that of the webhook message. */
             id: string;
-            /** @description The message, as webhooks send it. */
+            /** @description The message, as sent by webhooks. */
             payload: Record<string, never>;
             type: components["schemas"]["EventType"];
         };
         /**
-         * @description What has happened.
+         * @description The type of an event.
          * @enum {string}
          */
         EventType: "connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "connect_session.awaiting_confirmation" | "connect_session.connected" | "connect_session.expired" | "connect_session.failed" | "install.unclaimed" | "webhook.test";
-        /** @description One connection, and what its status means. */
+        /** @description A connection with an explanation of its status. */
         ExplainedConnection: components["schemas"]["ConnectionBody"] & {
-            /** @description What has happened and what will happen next, in sentences for troubleshooting. */
+            /** @description Sentences for troubleshooting: what happened and what will happen next. */
             explanation: string[];
         };
         /**
-         * @description Your id of one of your users: nothing invisible in it, and no space at its ends.
+         * @description Your id of one of your users, without invisible characters and without spaces at its ends.
          * @example user_42
          */
         ExternalUserId: string;
-        /** @description Something that has happened to a connection. Webhooks tell the same. */
+        /** @description An event of a connection. Webhooks deliver the same events. */
         HistoryEvent: {
             /** Format: date-time */
             created_at: string;
-            /** @description Its id, which is that of the webhook message. */
+            /** @description The id of the event, which is also that of the webhook message. */
             id: string;
             /**
              * Format: int64
-             * @description Rises by one with each event of the connection.
+             * @description A counter that rises by one with each event of the connection.
              */
             sequence: number | null;
             type: components["schemas"]["EventType"];
         };
         /** @description A refresh token that was obtained elsewhere, for the same HubSpot app. */
         ImportConnection: {
-            /** @description Your own id of the user whose connection it is to be. */
+            /** @description Your id of the user who will own the connection. */
             external_user_id: components["schemas"]["ExternalUserId"];
-            /** @description What you want to find with the connection: up to 4 kB of JSON. */
+            /** @description Your metadata of the connection: up to 4 kB of JSON. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
             /**
              * Format: int64
-             * @description The HubSpot account that it should be for. It is compared before the token is used.
+             * @description The expected HubSpot account. It is compared before the token is used.
              */
             portal_id?: number | null;
-            /** @description The refresh token. HubSpot may replace it: use it nowhere else from now on. */
+            /** @description The refresh token. HubSpot may replace it: stop using it elsewhere. */
             refresh_token: string;
             /** @description The scopes that were requested. `missing_scopes` compares them with the granted ones. */
             scopes?: components["schemas"]["ScopeWord"][] | null;
         };
-        /** @description An install that waits to be claimed. */
+        /** @description An unclaimed install. */
         InstallBody: {
             /**
              * Format: date-time
-             * @description Until when it can be claimed.
+             * @description The time until which the install can be claimed.
              */
             expires_at: string;
-            /** @description The account's website, where HubSpot has told it. */
+            /** @description The account's website, if HubSpot has named it. */
             hub_domain: string | null;
             /** Format: uuid */
             id: string;
             /** Format: date-time */
             installed_at: string;
-            /** @description The e-mail address of the person who installed it, where HubSpot has told it. It proves nothing by itself. */
+            /**
+             * @description The e-mail address of the HubSpot user who installed the app, if HubSpot has named it. It is not proof of
+             *     identity.
+             */
             installed_by: string | null;
             /**
              * Format: int64
-             * @description The HubSpot account that has installed the app.
+             * @description The HubSpot account in which the app was installed.
              */
             portal_id: number;
             scopes: string[];
         };
-        /** @description Whose an install is. */
+        /** @description The user who claims an install. */
         InstallClaim: {
-            /** @description Your user's id. Be sure by your own means that the HubSpot account is this user's. */
+            /** @description Your id of the user. Verify yourself that the HubSpot account belongs to this user. */
             external_user_id: components["schemas"]["ExternalUserId"];
-            /** @description An object of your own to keep with the connection. */
+            /** @description Your metadata of the connection. */
             metadata?: Record<string, never> | null;
         };
-        /** @description What a message says of an install that waits to be claimed. Its account's name is not known yet at that moment. */
+        /** @description The data of an event about an unclaimed install. The account's name is not known yet. */
         InstallEventData: {
             /**
              * Format: date-time
-             * @description Until when it can be claimed (RFC 3339).
+             * @description The time until which the install can be claimed (RFC 3339).
              */
             expires_at: string;
             /**
              * Format: uuid
-             * @description Which install.
+             * @description The install.
              */
             install_id: string;
             /**
              * Format: int64
-             * @description The account that has installed the app.
+             * @description The HubSpot account in which the app was installed.
              */
             portal_id: number;
         };
@@ -1462,34 +1470,34 @@ export interface components {
             /** @description Always `ok`. */
             status: string;
         };
-        /** @description A connect session with what opens it, shown this once. */
+        /** @description A connect session with its token or link, which is returned only once. */
         NewConnectSession: components["schemas"]["ConnectSessionBody"] & {
-            /** @description For whoever is to approve. What opens it stands behind the `#`. */
+            /** @description The link for the user who authorizes. Its secret is the fragment, after the `#`. */
             link: string | null;
-            /** @description For your page, which gives it to the SDK. It belongs into no address and no log. Null with a link. */
+            /** @description The token that your page passes to the SDK. Never put it into a URL or a log. Null with a link. */
             token: string | null;
         };
         /** @description A read token. */
         NewReadToken: {
             /**
              * Format: date-time
-             * @description When the token expires.
+             * @description The expiry time of the token.
              * @example 2026-11-21T10:00:00Z
              */
             expires_at: string;
             external_user_id: string;
             /**
-             * @description For the page of this user, which gives it to the SDK. It is not stored, and cannot be revoked before it expires.
+             * @description The token that the user's page passes to the SDK. It is not stored, and cannot be revoked before it expires.
              * @example hsc_read_MTc5NTAwMzYwMDAwMCB1c2VyXzQy.<mac>
              */
             token: string;
         };
         /** @description A new endpoint. */
         NewWebhook: {
-            /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
+            /** @description The event types that are delivered; if omitted or `null`, all but `connection.refreshed`. */
             events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "connect_session.awaiting_confirmation" | "connect_session.connected" | "connect_session.expired" | "connect_session.failed" | "install.unclaimed")[] | null;
             /**
-             * @description Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown again; a new list replaces the older one.
+             * @description Header fields that are sent with each message, such as `Authorization`. They are stored encrypted and never returned; a new object replaces the previous one.
              * @example {
              *       "authorization": "Bearer of-your-own"
              *     }
@@ -1498,7 +1506,7 @@ export interface components {
                 [key: string]: string;
             };
             /**
-             * @description Where messages are posted to: https, and public.
+             * @description The URL that receives the messages: https and public.
              * @example https://app.example.com/hooks/hubspot
              */
             url: string;
@@ -1546,7 +1554,7 @@ export interface components {
             next_cursor: string | null;
         };
         /**
-         * @description An answer that is not what was asked for (RFC 9457). Programs go by `code`.
+         * @description An error response (RFC 9457). Programs should rely on `code`.
          * @example {
          *       "code": "not_found",
          *       "detail": "This address does not exist.",
@@ -1560,41 +1568,41 @@ export interface components {
          */
         Problem: {
             code: components["schemas"]["ProblemCode"];
-            /** @description What happened and what to do, for a person. */
+            /** @description A sentence with what happened and what to do. */
             detail: string;
-            /** @description What is wrong with this very request. Present where more can be said. */
+            /** @description What is wrong with this particular request. Present if there is more to say. */
             hint?: string;
-            /** @description The path that was asked. */
+            /** @description The path of the request. */
             instance: string;
-            /** @description The place in the body that is wrong, as a JSON pointer (RFC 6901). Present where one field is. */
+            /** @description The invalid field of the body, as a JSON pointer (RFC 6901). Present if a single field is invalid. */
             pointer?: string;
-            /** @description The same as in the header `X-Request-Id`, and in the service's log. */
+            /** @description The id of the request, as in the header `X-Request-Id` and in the service's log. */
             request_id: string;
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
-            /** @description The status of the answer. */
+            /** @description The HTTP status of the response. */
             status: number;
-            /** @description A few words. */
+            /** @description A short title. */
             title: string;
             /** @description `urn:hubspot-connect:problem:` and the code. */
             type: string;
         };
         /**
-         * @description Stable. What each means stands in docs/errors.md.
+         * @description The stable code of a problem. docs/errors.md lists them all.
          * @enum {string}
          */
         ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "pickup_code_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "read_token_invalid" | "needs_reauth" | "token_unavailable" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
-        /** @description Which flow is meant, for which pickup code. */
+        /** @description A pickup code and its authorization request. */
         Redeem: {
             /**
              * Format: uuid
-             * @description The attempt.
+             * @description The authorization request.
              */
             flow: string;
-            /** @description What its message or its status has given. It is good for a minute. */
+            /** @description The pickup code from the message or from the status. It is valid for one minute. */
             pickup_code: string;
         };
-        /** @description New tokens, but for the tokens. */
+        /** @description The result of a refresh, without the tokens. */
         RefreshBody: {
             /** Format: uuid */
             connection_id: string;
@@ -1602,34 +1610,34 @@ export interface components {
             expires_at: string;
             /** Format: int64 */
             generation: number;
-            /** @description Whether HubSpot was asked; if not, the tokens are less than five seconds old. */
+            /** @description Whether the tokens were refreshed; if not, they are less than five seconds old. */
             refreshed: boolean;
         };
-        /** @description What was replayed. */
+        /** @description The result of a replay. */
         ReplayedDeliveries: {
-            /** @description Whether there may be more: then send the same request again. */
+            /** @description Whether there may be more; if so, repeat the request. */
             has_more: boolean;
             /**
              * Format: int64
-             * @description How many deliveries are pending again.
+             * @description The number of deliveries that are pending again.
              */
             replayed: number;
         };
-        /** @description Which failed deliveries to replay. */
+        /** @description A filter for the failed deliveries to replay. */
         ReplayFilter: {
             /**
              * Format: date-time
-             * @description Those queued at this time or later.
+             * @description Only those queued at this time or later.
              */
             queued_after?: string | null;
             /**
              * Format: date-time
-             * @description Those queued before this time.
+             * @description Only those queued before this time.
              */
             queued_before?: string | null;
         };
         /**
-         * @description The outcome at HubSpot of ending a connection.
+         * @description The status of the revocation at HubSpot.
          * @enum {string}
          */
         Revocation: "done" | "queued" | "skipped";
@@ -1638,19 +1646,19 @@ export interface components {
          * @example crm.objects.contacts.read
          */
         ScopeWord: string;
-        /** @description How a secret is replaced. */
+        /** @description A rotation of the signing secret. */
         SecretRotation: {
             /**
              * Format: int64
-             * @description How long the older secret signs beside the new one, in seconds: 86400 without it, 604800 at most.
+             * @description The number of seconds for which the previous secret also signs: 86400 if omitted, at most 604800.
              */
             overlap_seconds?: number | null;
         };
-        /** @description What a session has. */
+        /** @description The connections of a session. */
         SessionConnected: components["schemas"]["StatusHolder"] & components["schemas"]["ConnectionFields"] & {
-            /** @description True. */
+            /** @description Always true. */
             authenticated: boolean;
-            /** @description The newest first. */
+            /** @description The connections, the newest first. */
             connections: components["schemas"]["SessionConnection"][];
         };
         /** @description A connection. */
@@ -1661,28 +1669,28 @@ export interface components {
              */
             id: string;
         };
-        /** @description What nobody has. */
+        /** @description The response for a caller without connections. */
         SessionNobody: {
-            /** @description False. */
+            /** @description Always false. */
             authenticated: boolean;
-            /** @description None. */
+            /** @description Always empty. */
             connections: string[];
         };
-        /** @description The connections of a session. Its fields are written out one by one: what is not named here does not leave. */
+        /** @description The connections of a session. Only the fields listed here are sent. */
         SessionStatus: components["schemas"]["SessionConnected"] | components["schemas"]["SessionNobody"];
-        /** @description What a status says: of a session, or of an attempt. */
+        /** @description The status of a session or of an authorization request. */
         Status: components["schemas"]["SessionStatus"] | components["schemas"]["Attempt"];
-        /** @description Who the connections belong to. */
+        /** @description The owner of the connections. */
         StatusHolder: {
             /**
              * Format: date-time
-             * @description When the session ends without an action of the user. Polls of this address do not move it.
+             * @description The time at which the session ends if the user does nothing. Polling this endpoint does not extend it.
              * @example 2026-11-21T09:30:00Z
              */
             session_expires_at: string;
             /**
              * Format: uuid
-             * @description Who the session belongs to.
+             * @description The owner of the session.
              */
             user_id: string;
         } | {
@@ -1690,48 +1698,48 @@ export interface components {
             external_user_id: string;
             /**
              * Format: date-time
-             * @description When the read token expires.
+             * @description The expiry time of the read token.
              * @example 2026-11-21T10:00:00Z
              */
             read_token_expires_at: string;
         };
-        /** @description What a test message says. */
+        /** @description The data of a test event. */
         TestEventData: {
             /**
              * Format: uuid
-             * @description The endpoint that is tested.
+             * @description The endpoint under test.
              */
             webhook_id: string;
         };
         /** @description An access token of HubSpot's, for `Authorization: Bearer`. */
         TokenBody: {
-            /** @description Show it to HubSpot and to nobody else. */
+            /** @description The access token. Send it only to HubSpot. */
             access_token: string;
             /** Format: uuid */
             connection_id: string;
             /**
              * Format: date-time
-             * @description When it expires (RFC 3339, UTC).
+             * @description The expiry time of the token (RFC 3339, UTC).
              */
             expires_at: string;
             /**
              * Format: int64
-             * @description The seconds until then.
+             * @description The number of seconds until the token expires.
              */
             expires_in: number;
             /**
              * Format: int64
-             * @description Rises by one with every renewal.
+             * @description A counter that rises by one with every refresh.
              */
             generation: number;
-            /** @description The granted scopes; null as long as HubSpot has not named them. */
+            /** @description The granted scopes; null until HubSpot has named them. */
             scopes: string[] | null;
             /** @description Always `bearer` (RFC 6750). */
             token_type: string;
-            /** @description What speaks against relying on it; usually nothing. */
+            /** @description Reasons not to rely on the token; usually empty. */
             warnings: components["schemas"]["WarningBody"][];
         };
-        /** @description The word that somebody means the whole account. */
+        /** @description The confirmation that the app is to be uninstalled from the whole account. */
         Uninstall: {
             /**
              * @description Must be `true`.
@@ -1739,19 +1747,19 @@ export interface components {
              */
             confirm: true;
         };
-        /** @description What became of an app that was to be uninstalled. */
+        /** @description The result of uninstalling the app. */
         UninstallBody: components["schemas"]["Disconnected"] & {
             /**
-             * @description How many other connections to the account have become `needs_reauth` with this; none if HubSpot has not
-             *     uninstalled the app.
+             * @description The number of other connections to the account that became `needs_reauth`; 0 if HubSpot did not uninstall the
+             *     app.
              */
             also_affected: number;
-            /** @description The code of what went wrong at HubSpot. */
+            /** @description The code of the failure at HubSpot. */
             failed_with: string | null;
-            /** @description Whether HubSpot has uninstalled the app. The connection has ended in any case. */
+            /** @description Whether HubSpot uninstalled the app. The connection is deleted in any case. */
             uninstalled: boolean;
         };
-        /** @description Something to know about a token. */
+        /** @description A warning about a token. */
         WarningBody: {
             /** @description `expires_soon`, `scopes_missing`, `refresh_failing` or `portal_unknown`. */
             code: string;
@@ -1762,27 +1770,27 @@ export interface components {
         WebhookBody: {
             /** Format: date-time */
             created_at: string;
-            /** @description Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`. */
+            /** @description The reason for which the endpoint is disabled: `gone` (it responded with 410), `by_request` or `key_lost`. */
             disabled_reason: string | null;
             enabled: boolean;
-            /** @description What it hears of; `null` for all but `connection.refreshed`. */
+            /** @description The event types that are delivered; `null` for all but `connection.refreshed`. */
             events: string[] | null;
-            /** @description The names of the header fields that go with each message. */
+            /** @description The names of the header fields that are sent with each message. */
             header_names: string[];
             /** Format: uuid */
             id: string;
-            /** @description Until when an older secret signs as well. */
+            /** @description The time until which the previous secret also signs. */
             secret_overlap_until: string | null;
             url: string;
         };
-        /** @description What is to be changed. What is not named stays as it is. */
+        /** @description Changes to a webhook endpoint. Omitted fields stay unchanged. */
         WebhookChanges: {
-            /** @description Whether it is told. What happens while it is not is not told later. */
+            /** @description Whether deliveries are enabled. Events that occur while they are disabled are not delivered later. */
             enabled?: boolean | null;
-            /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
+            /** @description The event types that are delivered; if omitted or `null`, all but `connection.refreshed`. */
             events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "connect_session.awaiting_confirmation" | "connect_session.connected" | "connect_session.expired" | "connect_session.failed" | "install.unclaimed")[] | null;
             /**
-             * @description Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown again; a new list replaces the older one.
+             * @description Header fields that are sent with each message, such as `Authorization`. They are stored encrypted and never returned; a new object replaces the previous one.
              * @example {
              *       "authorization": "Bearer of-your-own"
              *     }
@@ -1791,7 +1799,7 @@ export interface components {
                 [key: string]: string;
             } | null;
             /**
-             * @description Where messages are posted to.
+             * @description The URL that receives the messages.
              * @example https://app.example.com/hooks/hubspot
              */
             url?: string | null;
@@ -1828,7 +1836,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A page that shows `wrong_host`. */
+            /** @description An error page with the code `wrong_host`. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1848,12 +1856,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The key, but for its secret. */
+            /** @description The key without its secret. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -1864,9 +1872,9 @@ export interface operations {
             /** @description `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -1877,9 +1885,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -1887,12 +1895,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -1900,12 +1908,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -1913,14 +1921,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -1928,14 +1936,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -1949,7 +1957,7 @@ export interface operations {
         parameters: {
             query?: never;
             header: {
-                /** @description The secret of the page that has begun the attempt. */
+                /** @description The secret of the page that started the authorization request. */
                 "Hubspot-Connect-Verifier": string;
             };
             path?: never;
@@ -1961,7 +1969,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description How the attempt stands: HubSpot may have been quicker. */
+            /** @description The status of the authorization request: it may have finished before it could be cancelled. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1970,7 +1978,7 @@ export interface operations {
                     "application/json": components["schemas"]["Attempt"];
                 };
             };
-            /** @description `bad_challenge`: there is no verifier, or it is none. */
+            /** @description `bad_challenge`: the verifier is missing or invalid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1979,7 +1987,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `flow_unknown`: no such attempt, or not this page's. */
+            /** @description `flow_unknown`: no such authorization request, or another page's. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1988,7 +1996,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1997,7 +2005,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2006,7 +2014,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2015,10 +2023,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2031,13 +2039,13 @@ export interface operations {
     list_connect_sessions: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description Those of this user. */
+                /** @description Only the sessions of this user. */
                 external_user_id?: string;
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
-                /** @description Those with this status. */
+                /** @description Only the sessions with this status. */
                 status?: components["schemas"]["ConnectSessionStatus"];
             };
             header?: never;
@@ -2046,12 +2054,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of sessions. `awaiting` is null here. */
+            /** @description A page of sessions. `awaiting` is always null here. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2059,12 +2067,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ConnectSessionBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2075,9 +2083,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2085,12 +2093,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2098,12 +2106,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2111,14 +2119,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2126,14 +2134,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2147,7 +2155,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2159,12 +2167,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session. Its token or link is shown this once. */
+            /** @description The session. Its token or link is returned only once. */
             201: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2172,12 +2180,12 @@ export interface operations {
                     "application/json": components["schemas"]["NewConnectSession"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2188,9 +2196,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2198,12 +2206,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2214,9 +2222,9 @@ export interface operations {
             /** @description `connection_not_found`: no connection of this user has the `connection_id`. */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2224,12 +2232,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2237,12 +2245,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2250,12 +2258,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2263,12 +2271,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2276,12 +2284,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2289,14 +2297,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2304,14 +2312,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2326,7 +2334,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Which one. */
+                /** @description The id. */
                 id: string;
             };
             cookie?: never;
@@ -2336,9 +2344,9 @@ export interface operations {
             /** @description The session. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2349,9 +2357,9 @@ export interface operations {
             /** @description `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2362,9 +2370,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2372,12 +2380,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2388,9 +2396,9 @@ export interface operations {
             /** @description `connect_session_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2398,12 +2406,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2411,14 +2419,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2426,14 +2434,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2448,19 +2456,19 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Which one. */
+                /** @description The id. */
                 id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The session as it is now; one that was connected stays so. */
+            /** @description The session after the call; a connected session stays connected. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2468,12 +2476,12 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, but the request takes none. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2484,9 +2492,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2494,12 +2502,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2510,9 +2518,9 @@ export interface operations {
             /** @description `connect_session_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2520,12 +2528,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2533,14 +2541,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2548,14 +2556,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2569,11 +2577,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description Which one. */
+                /** @description The id. */
                 id: string;
             };
             cookie?: never;
@@ -2584,12 +2592,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session, connected. */
+            /** @description The connected session. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2597,12 +2605,12 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2613,9 +2621,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2626,9 +2634,9 @@ export interface operations {
             /** @description `api_key_scope_missing`, `external_user_mismatch` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2639,9 +2647,9 @@ export interface operations {
             /** @description `connect_session_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2649,12 +2657,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `connect_session_not_approved`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `connect_session_not_approved`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2665,9 +2673,9 @@ export interface operations {
             /** @description `connect_session_ended` */
             410: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2675,12 +2683,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2688,12 +2696,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2701,12 +2709,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2714,12 +2722,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2727,14 +2735,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2742,14 +2750,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2762,21 +2770,21 @@ export interface operations {
     list_connections: {
         parameters: {
             query?: {
-                /** @description Those created at this time or later. */
+                /** @description Only those created at this time or later. */
                 created_after?: string;
-                /** @description Those created before this time. */
+                /** @description Only those created before this time. */
                 created_before?: string;
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description Those of one of your users. */
+                /** @description Only the connections of this user. */
                 external_user_id?: components["schemas"]["ExternalUserId"];
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
-                /** @description Those whose metadata has this text under this key, as `key:value`. */
+                /** @description Only the connections whose metadata has this text under this key, as `key:value`. */
                 metadata?: string;
                 /** @description `asc` for the oldest first, `desc` for the newest first; `asc` if omitted. */
                 order?: "asc" | "desc";
-                /** @description Those to one HubSpot account. */
+                /** @description Only the connections to this HubSpot account. */
                 portal_id?: number;
                 /** @description `active`, `degraded`, `needs_reauth` or `integrity_error`. */
                 status?: components["schemas"]["ConnectionStatus"];
@@ -2790,9 +2798,9 @@ export interface operations {
             /** @description A page. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2800,12 +2808,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ConnectionBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2816,9 +2824,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2829,9 +2837,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:read` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2839,12 +2847,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2852,14 +2860,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2867,14 +2875,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -2888,7 +2896,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2900,12 +2908,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The connection that was made of this token before. Nothing has changed. */
+            /** @description The connection that was created from this token before. Nothing has changed. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2916,9 +2924,9 @@ export interface operations {
             /** @description The connection. */
             201: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2926,12 +2934,12 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectionBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2942,9 +2950,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2955,9 +2963,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:write` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2965,12 +2973,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `grant_dead`: HubSpot refuses the token. `refresh_token_in_use`, `wrong_account`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `grant_dead`: HubSpot rejects the token. `refresh_token_in_use`, `wrong_account`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2978,12 +2986,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2991,12 +2999,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3004,12 +3012,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3017,12 +3025,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3030,14 +3038,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3048,9 +3056,9 @@ export interface operations {
             /** @description `provider_unreachable`, `provider_bad_response`, `provider_refused`, `provider_redirected`, `client_rejected` */
             502: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3061,11 +3069,11 @@ export interface operations {
             /** @description `provider_unavailable`, `provider_busy`, `storage_unavailable` */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3076,9 +3084,9 @@ export interface operations {
             /** @description `provider_timeout` */
             504: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3103,9 +3111,9 @@ export interface operations {
             /** @description The connection. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3116,9 +3124,9 @@ export interface operations {
             /** @description `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3129,9 +3137,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3142,9 +3150,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:read` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3155,9 +3163,9 @@ export interface operations {
             /** @description `connection_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3165,12 +3173,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3178,14 +3186,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3193,14 +3201,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3222,12 +3230,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It has ended here. */
+            /** @description The connection is deleted. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3235,12 +3243,12 @@ export interface operations {
                     "application/json": components["schemas"]["Disconnected"];
                 };
             };
-            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, but the request takes none. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3251,9 +3259,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3264,9 +3272,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:write` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3274,12 +3282,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `connection_not_found`; so it is the second time. */
+            /** @description `connection_not_found`, also when the call is repeated. */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3287,12 +3295,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3300,14 +3308,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3315,14 +3323,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3348,12 +3356,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The connection as it is now. */
+            /** @description The connection after the call. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3364,9 +3372,9 @@ export interface operations {
             /** @description `invalid_json`, `validation_failed`. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3377,9 +3385,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3390,9 +3398,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:write` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3403,9 +3411,9 @@ export interface operations {
             /** @description `connection_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3413,12 +3421,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3426,12 +3434,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3439,12 +3447,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3452,14 +3460,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3467,14 +3475,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3487,11 +3495,11 @@ export interface operations {
     get_connection_history: {
         parameters: {
             query?: {
-                /** @description Those after the event with this `sequence`. */
+                /** @description Only the events after the one with this `sequence`. */
                 after_sequence?: number;
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
             };
             header?: never;
@@ -3506,9 +3514,9 @@ export interface operations {
             /** @description A page of events. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3516,12 +3524,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_HistoryEvent"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3532,9 +3540,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3545,9 +3553,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:read` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3558,9 +3566,9 @@ export interface operations {
             /** @description `connection_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3568,12 +3576,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3581,14 +3589,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3596,14 +3604,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3616,7 +3624,7 @@ export interface operations {
     proxy_get: {
         parameters: {
             query?: {
-                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                /** @description HubSpot's query parameters, forwarded unchanged. */
                 query?: {
                     [key: string]: string;
                 };
@@ -3626,7 +3634,7 @@ export interface operations {
                 /** @description The connection whose token is used. */
                 id: string;
                 /**
-                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @description The path of HubSpot's API as in a URL, without its first slash. Slashes may be sent unescaped or, as generated clients do, as `%2F`. Paths below `/oauth/` and paths with `..` are rejected.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -3638,20 +3646,20 @@ export interface operations {
             /** @description HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`. */
             204: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's response to a conditional request, with `Hubspot-Connect-Origin: hubspot`. */
             304: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3663,22 +3671,22 @@ export interface operations {
              *     - 401: `api_key_missing`, `api_key_invalid`.
              *     - 403: `api_key_scope_missing`: `proxy`
              *     - 404: `connection_not_found`: there is no such connection.
-             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
-             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not forwarded.
+             *     - 409: `needs_reauth`: the user has to reconnect.
              *     - 413: `proxy_body_too_large`
-             *     - 421: `wrong_host`: the service does not go by that name.
-             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 421: `wrong_host`: the Host header does not match PUBLIC_URL.
+             *     - 429: `account_rate_limited`, with `Retry-After`: the call was not sent to HubSpot.
              *     - 502: `provider_unreachable`, `provider_bad_response`
              *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
              *     - 504: `provider_timeout`
              */
             default: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3693,7 +3701,7 @@ export interface operations {
     proxy_put: {
         parameters: {
             query?: {
-                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                /** @description HubSpot's query parameters, forwarded unchanged. */
                 query?: {
                     [key: string]: string;
                 };
@@ -3703,14 +3711,14 @@ export interface operations {
                 /** @description The connection whose token is used. */
                 id: string;
                 /**
-                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @description The path of HubSpot's API as in a URL, without its first slash. Slashes may be sent unescaped or, as generated clients do, as `%2F`. Paths below `/oauth/` and paths with `..` are rejected.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
             };
             cookie?: never;
         };
-        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        /** @description Forwarded unchanged, with its `Content-Type`: up to 64 MiB. */
         requestBody?: {
             content: {
                 "*/*": string;
@@ -3721,20 +3729,20 @@ export interface operations {
             /** @description HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`. */
             204: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's response to a conditional request, with `Hubspot-Connect-Origin: hubspot`. */
             304: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3746,22 +3754,22 @@ export interface operations {
              *     - 401: `api_key_missing`, `api_key_invalid`.
              *     - 403: `api_key_scope_missing`: `proxy`
              *     - 404: `connection_not_found`: there is no such connection.
-             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
-             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not forwarded.
+             *     - 409: `needs_reauth`: the user has to reconnect.
              *     - 413: `proxy_body_too_large`
-             *     - 421: `wrong_host`: the service does not go by that name.
-             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 421: `wrong_host`: the Host header does not match PUBLIC_URL.
+             *     - 429: `account_rate_limited`, with `Retry-After`: the call was not sent to HubSpot.
              *     - 502: `provider_unreachable`, `provider_bad_response`
              *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
              *     - 504: `provider_timeout`
              */
             default: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3776,7 +3784,7 @@ export interface operations {
     proxy_post: {
         parameters: {
             query?: {
-                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                /** @description HubSpot's query parameters, forwarded unchanged. */
                 query?: {
                     [key: string]: string;
                 };
@@ -3786,14 +3794,14 @@ export interface operations {
                 /** @description The connection whose token is used. */
                 id: string;
                 /**
-                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @description The path of HubSpot's API as in a URL, without its first slash. Slashes may be sent unescaped or, as generated clients do, as `%2F`. Paths below `/oauth/` and paths with `..` are rejected.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
             };
             cookie?: never;
         };
-        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        /** @description Forwarded unchanged, with its `Content-Type`: up to 64 MiB. */
         requestBody?: {
             content: {
                 "*/*": string;
@@ -3804,20 +3812,20 @@ export interface operations {
             /** @description HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`. */
             204: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's response to a conditional request, with `Hubspot-Connect-Origin: hubspot`. */
             304: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3829,22 +3837,22 @@ export interface operations {
              *     - 401: `api_key_missing`, `api_key_invalid`.
              *     - 403: `api_key_scope_missing`: `proxy`
              *     - 404: `connection_not_found`: there is no such connection.
-             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
-             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not forwarded.
+             *     - 409: `needs_reauth`: the user has to reconnect.
              *     - 413: `proxy_body_too_large`
-             *     - 421: `wrong_host`: the service does not go by that name.
-             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 421: `wrong_host`: the Host header does not match PUBLIC_URL.
+             *     - 429: `account_rate_limited`, with `Retry-After`: the call was not sent to HubSpot.
              *     - 502: `provider_unreachable`, `provider_bad_response`
              *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
              *     - 504: `provider_timeout`
              */
             default: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3859,7 +3867,7 @@ export interface operations {
     proxy_delete: {
         parameters: {
             query?: {
-                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                /** @description HubSpot's query parameters, forwarded unchanged. */
                 query?: {
                     [key: string]: string;
                 };
@@ -3869,7 +3877,7 @@ export interface operations {
                 /** @description The connection whose token is used. */
                 id: string;
                 /**
-                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @description The path of HubSpot's API as in a URL, without its first slash. Slashes may be sent unescaped or, as generated clients do, as `%2F`. Paths below `/oauth/` and paths with `..` are rejected.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -3881,20 +3889,20 @@ export interface operations {
             /** @description HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`. */
             204: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's response to a conditional request, with `Hubspot-Connect-Origin: hubspot`. */
             304: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3906,22 +3914,22 @@ export interface operations {
              *     - 401: `api_key_missing`, `api_key_invalid`.
              *     - 403: `api_key_scope_missing`: `proxy`
              *     - 404: `connection_not_found`: there is no such connection.
-             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
-             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not forwarded.
+             *     - 409: `needs_reauth`: the user has to reconnect.
              *     - 413: `proxy_body_too_large`
-             *     - 421: `wrong_host`: the service does not go by that name.
-             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 421: `wrong_host`: the Host header does not match PUBLIC_URL.
+             *     - 429: `account_rate_limited`, with `Retry-After`: the call was not sent to HubSpot.
              *     - 502: `provider_unreachable`, `provider_bad_response`
              *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
              *     - 504: `provider_timeout`
              */
             default: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -3936,7 +3944,7 @@ export interface operations {
     proxy_patch: {
         parameters: {
             query?: {
-                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                /** @description HubSpot's query parameters, forwarded unchanged. */
                 query?: {
                     [key: string]: string;
                 };
@@ -3946,14 +3954,14 @@ export interface operations {
                 /** @description The connection whose token is used. */
                 id: string;
                 /**
-                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @description The path of HubSpot's API as in a URL, without its first slash. Slashes may be sent unescaped or, as generated clients do, as `%2F`. Paths below `/oauth/` and paths with `..` are rejected.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
             };
             cookie?: never;
         };
-        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        /** @description Forwarded unchanged, with its `Content-Type`: up to 64 MiB. */
         requestBody?: {
             content: {
                 "*/*": string;
@@ -3964,20 +3972,20 @@ export interface operations {
             /** @description HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`. */
             204: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's response to a conditional request, with `Hubspot-Connect-Origin: hubspot`. */
             304: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -3989,22 +3997,22 @@ export interface operations {
              *     - 401: `api_key_missing`, `api_key_invalid`.
              *     - 403: `api_key_scope_missing`: `proxy`
              *     - 404: `connection_not_found`: there is no such connection.
-             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
-             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not forwarded.
+             *     - 409: `needs_reauth`: the user has to reconnect.
              *     - 413: `proxy_body_too_large`
-             *     - 421: `wrong_host`: the service does not go by that name.
-             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 421: `wrong_host`: the Host header does not match PUBLIC_URL.
+             *     - 429: `account_rate_limited`, with `Retry-After`: the call was not sent to HubSpot.
              *     - 502: `provider_unreachable`, `provider_bad_response`
              *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
              *     - 504: `provider_timeout`
              */
             default: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4020,7 +4028,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -4031,12 +4039,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The tokens are new. */
+            /** @description The tokens are up to date. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4044,12 +4052,12 @@ export interface operations {
                     "application/json": components["schemas"]["RefreshBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, but the request takes none. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4060,9 +4068,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4073,9 +4081,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:write` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4086,9 +4094,9 @@ export interface operations {
             /** @description `connection_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4096,12 +4104,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `needs_reauth`: the person has to connect again. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `needs_reauth`: the user has to reconnect. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4109,12 +4117,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4122,12 +4130,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4135,14 +4143,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4153,9 +4161,9 @@ export interface operations {
             /** @description `integrity_error` */
             500: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4163,14 +4171,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `token_unavailable`, with `Retry-After`: HubSpot gave none; `storage_unavailable` */
+            /** @description `token_unavailable`, with `Retry-After`: HubSpot returned no token; `storage_unavailable` */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4183,11 +4191,11 @@ export interface operations {
     get_access_token: {
         parameters: {
             query?: {
-                /** @description How many seconds it shall live at least; 60 if nothing is said. */
+                /** @description The minimum number of seconds for which the token must stay valid; 60 if omitted. */
                 min_ttl?: number;
             };
             header?: {
-                /** @description The ETag of the last answer: 304 says that its token still does. */
+                /** @description The ETag of the last response: 304 means that its token is still valid for `min_ttl`. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -4198,12 +4206,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is kept. */
+            /** @description The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is satisfied. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4211,12 +4219,12 @@ export interface operations {
                     "application/json": components["schemas"]["TokenBody"];
                 };
             };
-            /** @description The token of the last answer still has `min_ttl` left. */
+            /** @description The token of the last response is still valid for `min_ttl`. */
             304: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4225,9 +4233,9 @@ export interface operations {
             /** @description `bad_request`: `min_ttl` is not a number from 0 to 900, or there is another parameter. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4238,9 +4246,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4251,9 +4259,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `tokens:read` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4264,9 +4272,9 @@ export interface operations {
             /** @description `connection_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4274,12 +4282,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `needs_reauth`: the person has to connect again. */
+            /** @description `needs_reauth`: the user has to reconnect. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4287,12 +4295,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4300,14 +4308,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4318,9 +4326,9 @@ export interface operations {
             /** @description `integrity_error` */
             500: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4331,11 +4339,11 @@ export interface operations {
             /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4349,7 +4357,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -4364,12 +4372,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The connection has ended. */
+            /** @description The connection is deleted. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4377,12 +4385,12 @@ export interface operations {
                     "application/json": components["schemas"]["UninstallBody"];
                 };
             };
-            /** @description `confirmation_missing`, `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `confirmation_missing`, `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4393,9 +4401,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4406,9 +4414,9 @@ export interface operations {
             /** @description `api_key_scope_missing`: `connections:write` */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4419,9 +4427,9 @@ export interface operations {
             /** @description `connection_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4429,12 +4437,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4442,12 +4450,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4455,12 +4463,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4468,12 +4476,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4481,12 +4489,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4494,14 +4502,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4509,14 +4517,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4530,9 +4538,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The form token of our own pages, beside a session. */
+                /** @description The form token of the service's own pages, required with a session. */
                 "Hubspot-Connect-Csrf"?: string;
-                /** @description The secret of the page that has made the connection, in place of a session. */
+                /** @description The secret of the page that connected, instead of a session. */
                 "Hubspot-Connect-Verifier"?: string;
             };
             path?: never;
@@ -4544,7 +4552,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It has ended. */
+            /** @description The connection is deleted. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4553,7 +4561,7 @@ export interface operations {
                     "application/json": components["schemas"]["Disconnected"];
                 };
             };
-            /** @description `bad_challenge`: the verifier is none. */
+            /** @description `bad_challenge`: the verifier is invalid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4562,7 +4570,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_authenticated`: neither a session nor a verifier. */
+            /** @description `not_authenticated`: the request has neither a session nor a verifier. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4571,7 +4579,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `csrf_rejected`: not sent from our own page. */
+            /** @description `csrf_rejected`: the request did not come from a page of the service. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4580,7 +4588,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `connection_not_found`: no such connection, or not the caller's. */
+            /** @description `connection_not_found`: no such connection, or another user's. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4589,7 +4597,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -4598,7 +4606,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4607,7 +4615,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -4616,10 +4624,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4632,15 +4640,15 @@ export interface operations {
     list_events: {
         parameters: {
             query?: {
-                /** @description Those created at this time or later. */
+                /** @description Only those created at this time or later. */
                 created_after?: string;
-                /** @description Those created before this time. */
+                /** @description Only those created before this time. */
                 created_before?: string;
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
-                /** @description Those of this type. */
+                /** @description Only the events of this type. */
                 type?: components["schemas"]["EventType"];
             };
             header?: never;
@@ -4652,9 +4660,9 @@ export interface operations {
             /** @description A page of events. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4662,12 +4670,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_EventBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4678,9 +4686,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4688,12 +4696,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4701,12 +4709,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4714,14 +4722,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4729,14 +4737,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4749,11 +4757,11 @@ export interface operations {
     list_installs: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
-                /** @description Those of this HubSpot account. */
+                /** @description Only the installs of this HubSpot account. */
                 portal_id?: number;
             };
             header?: never;
@@ -4765,9 +4773,9 @@ export interface operations {
             /** @description A page of installs. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4775,12 +4783,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_InstallBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4791,9 +4799,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4801,12 +4809,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4814,12 +4822,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4827,14 +4835,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4842,14 +4850,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -4863,7 +4871,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -4878,12 +4886,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is that user's connection. */
+            /** @description The install is now a connection of that user. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4891,12 +4899,12 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimedInstallBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4907,9 +4915,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4917,12 +4925,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4933,9 +4941,9 @@ export interface operations {
             /** @description `install_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4943,12 +4951,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `install_claimed`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `install_claimed`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4956,12 +4964,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4969,12 +4977,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4982,12 +4990,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -4995,12 +5003,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5008,14 +5016,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5026,9 +5034,9 @@ export interface operations {
             /** @description `unknown_key`, `integrity_error` */
             500: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5036,14 +5044,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5057,7 +5065,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5072,9 +5080,9 @@ export interface operations {
             /** @description The token. */
             201: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5082,12 +5090,12 @@ export interface operations {
                     "application/json": components["schemas"]["NewReadToken"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5098,9 +5106,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5108,12 +5116,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5121,12 +5129,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5134,12 +5142,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5147,12 +5155,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5160,12 +5168,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5173,12 +5181,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5186,14 +5194,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5201,14 +5209,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5221,10 +5229,10 @@ export interface operations {
     get_status: {
         parameters: {
             query?: {
-                /** @description The attempt that is meant, where the page knows its id. Only beside a verifier. */
+                /** @description The authorization request, if the page knows its id. Only together with a verifier. */
                 flow?: string;
                 /**
-                 * @description How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.
+                 * @description The number of seconds for which the response may wait for a change since the ETag in `If-None-Match`; at most 25.
                  * @example 20
                  */
                 wait?: number;
@@ -5232,9 +5240,9 @@ export interface operations {
             header?: {
                 /** @description A token that the host's backend has created for one of its users, whose connections are then returned. A verifier takes precedence. */
                 "Hubspot-Connect-Read-Token"?: string;
-                /** @description The secret of the page that started the attempt; the response then describes that attempt. */
+                /** @description The secret of the page that started the authorization request; the response then describes that request. */
                 "Hubspot-Connect-Verifier"?: string;
-                /** @description The ETag of the last answer. */
+                /** @description The ETag of the last response. */
                 "If-None-Match"?: string;
             };
             path?: never;
@@ -5242,10 +5250,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The connections of the read token's user, or of the browser's session; with a verifier the attempt. */
+            /** @description The connections of the read token's user or of the browser's session; with a verifier, the authorization request. */
             200: {
                 headers: {
-                    /** @description Stands for this answer. */
+                    /** @description The ETag of this response. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -5253,18 +5261,18 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description Nothing has changed. Without a session, or with too many requests that wait already, the answer comes at once. */
+            /** @description Nothing has changed. Without a session, or when too many requests are already waiting, the response is sent immediately. */
             304: {
                 headers: {
-                    /** @description The same as before. */
+                    /** @description The same ETag as before. */
                     ETag?: string;
-                    /** @description After how many seconds to ask again, where the answer has not waited. */
+                    /** @description The number of seconds to wait before the next request, if this response did not wait. */
                     "Retry-After"?: number | null;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. `bad_challenge`: the verifier is none. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. `bad_challenge`: the verifier is invalid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5282,7 +5290,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `flow_unknown`: no such attempt, or not this page's. */
+            /** @description `flow_unknown`: no such authorization request, or another page's. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5291,7 +5299,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -5300,10 +5308,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5317,7 +5325,7 @@ export interface operations {
         parameters: {
             query?: never;
             header: {
-                /** @description The secret of the page that has begun the attempt. */
+                /** @description The secret of the page that started the authorization request. */
                 "Hubspot-Connect-Verifier": string;
             };
             path?: never;
@@ -5329,7 +5337,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The access token. A second request gets none. */
+            /** @description The access token. It is returned only once. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5338,7 +5346,7 @@ export interface operations {
                     "application/json": components["schemas"]["AccessTokenAnswer"];
                 };
             };
-            /** @description `bad_challenge`: there is no verifier, or it is none. */
+            /** @description `bad_challenge`: the verifier is missing or invalid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5347,7 +5355,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `pickup_code_rejected`: not this attempt's pickup code, not this origin's, or older than a minute. */
+            /** @description `pickup_code_rejected`: the pickup code belongs to another authorization request or origin, or is older than a minute. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5356,7 +5364,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `flow_unknown`: no such attempt, or not this page's. */
+            /** @description `flow_unknown`: no such authorization request, or another page's. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5365,7 +5373,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `already_delivered`: it was given out before. */
+            /** @description `already_delivered`: the access token was already handed off. */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -5374,7 +5382,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -5383,7 +5391,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5392,7 +5400,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -5401,10 +5409,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5417,9 +5425,9 @@ export interface operations {
     list_webhooks: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
             };
             header?: never;
@@ -5431,9 +5439,9 @@ export interface operations {
             /** @description A page of endpoints. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5441,12 +5449,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_WebhookBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5457,9 +5465,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5467,12 +5475,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5480,12 +5488,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5493,14 +5501,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5508,14 +5516,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5529,7 +5537,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5544,9 +5552,9 @@ export interface operations {
             /** @description The endpoint, with its secret. */
             201: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5554,12 +5562,12 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookWithSecret"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5570,9 +5578,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5580,12 +5588,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5593,12 +5601,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `too_many_webhooks`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `too_many_webhooks`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5606,12 +5614,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5619,12 +5627,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5632,12 +5640,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5645,12 +5653,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5658,14 +5666,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5673,14 +5681,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5705,9 +5713,9 @@ export interface operations {
             /** @description The endpoint. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5718,9 +5726,9 @@ export interface operations {
             /** @description `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5731,9 +5739,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5741,12 +5749,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5757,9 +5765,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5767,12 +5775,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5780,14 +5788,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5795,14 +5803,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5824,12 +5832,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The endpoint as it was. */
+            /** @description The deleted endpoint. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5837,12 +5845,12 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, but the request takes none. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5853,9 +5861,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5863,12 +5871,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5879,9 +5887,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5889,12 +5897,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5902,14 +5910,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5917,14 +5925,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5950,12 +5958,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The endpoint as it is now. */
+            /** @description The endpoint after the call. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5966,9 +5974,9 @@ export interface operations {
             /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5979,9 +5987,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -5989,12 +5997,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6005,9 +6013,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6015,12 +6023,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `webhook_headers_needed`: the new URL is of another origin. */
+            /** @description `webhook_headers_needed`: the new URL has another origin. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6028,12 +6036,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6041,12 +6049,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6054,12 +6062,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6067,14 +6075,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6082,14 +6090,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6102,13 +6110,13 @@ export interface operations {
     list_webhook_deliveries: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                /** @description The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters. */
                 cursor?: string;
-                /** @description How many at most; 50 if omitted. */
+                /** @description The maximum number of entries; 50 if omitted. */
                 limit?: number;
-                /** @description Those queued at this time or later. */
+                /** @description Only those queued at this time or later. */
                 queued_after?: string;
-                /** @description Those queued before this time. */
+                /** @description Only those queued before this time. */
                 queued_before?: string;
                 /** @description `pending`, `delivered` or `failed`. */
                 status?: components["schemas"]["DeliveryStatus"];
@@ -6125,9 +6133,9 @@ export interface operations {
             /** @description A page of deliveries. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6135,12 +6143,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_DeliveryBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, repeated or invalid. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6151,9 +6159,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6161,12 +6169,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6177,9 +6185,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6187,12 +6195,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6200,14 +6208,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6215,14 +6223,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6237,7 +6245,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The delivery: the id of its event. */
+                /** @description The id of the delivery, which is that of its event. */
                 delivery_id: string;
                 /** @description The endpoint. */
                 id: string;
@@ -6249,9 +6257,9 @@ export interface operations {
             /** @description The delivery. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6262,9 +6270,9 @@ export interface operations {
             /** @description `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6275,9 +6283,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6285,12 +6293,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6301,9 +6309,9 @@ export interface operations {
             /** @description `webhook_not_found`, `delivery_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6311,12 +6319,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6324,14 +6332,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6339,14 +6347,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6360,11 +6368,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description The delivery: the id of its event. */
+                /** @description The id of the delivery, which is that of its event. */
                 delivery_id: string;
                 /** @description The endpoint. */
                 id: string;
@@ -6373,12 +6381,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What came of it. */
+            /** @description The delivery. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6386,12 +6394,12 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, but the request takes none. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6402,9 +6410,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6412,12 +6420,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6428,9 +6436,9 @@ export interface operations {
             /** @description `webhook_not_found`, `delivery_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6438,12 +6446,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `webhook_disabled`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `webhook_disabled`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6451,12 +6459,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6464,12 +6472,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6477,14 +6485,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6492,14 +6500,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6513,7 +6521,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6528,12 +6536,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description How many are queued. */
+            /** @description The number of queued deliveries. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6541,12 +6549,12 @@ export interface operations {
                     "application/json": components["schemas"]["ReplayedDeliveries"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6557,9 +6565,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6567,12 +6575,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6583,9 +6591,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6593,12 +6601,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `webhook_disabled`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `webhook_disabled`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6606,12 +6614,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6619,12 +6627,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6632,12 +6640,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6645,12 +6653,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6658,14 +6666,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6673,14 +6681,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6694,7 +6702,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6712,9 +6720,9 @@ export interface operations {
             /** @description The endpoint, with its new secret. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6722,12 +6730,12 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookWithSecret"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6738,9 +6746,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6748,12 +6756,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6764,9 +6772,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6774,12 +6782,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6787,12 +6795,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `payload_too_large`: a body may have 16 kB. */
+            /** @description `payload_too_large`: the limit is 16 kB. */
             413: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6800,12 +6808,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            /** @description `unsupported_media_type`: the body must be `application/json`. */
             415: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6813,12 +6821,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6826,12 +6834,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6839,14 +6847,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6854,14 +6862,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6875,7 +6883,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                /** @description A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6886,12 +6894,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What came of it. */
+            /** @description The delivery. */
             200: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6899,12 +6907,12 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is invalid. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, but the request takes none. */
             400: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6915,9 +6923,9 @@ export interface operations {
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6925,12 +6933,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing`: the key is not for this. */
+            /** @description `api_key_scope_missing`: the key lacks the required scope. */
             403: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6941,9 +6949,9 @@ export interface operations {
             /** @description `webhook_not_found` */
             404: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6951,12 +6959,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `webhook_disabled`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            /** @description `webhook_disabled`. `idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress. */
             409: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6964,12 +6972,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6977,12 +6985,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            /** @description `idempotency_key_reused`: the `Idempotency-Key` was used for a different request. */
             422: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -6990,14 +6998,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            /** @description `rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address. */
             429: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -7005,14 +7013,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            /** @description `storage_unavailable`: the database does not respond; nothing is lost. */
             503: {
                 headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    /** @description The remaining quota: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    /** @description The quota of the key: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
                     "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
+                    /** @description The number of seconds to wait before the next attempt. */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -7040,7 +7048,7 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -7060,7 +7068,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is. */
+            /** @description The process is up. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7069,7 +7077,7 @@ export interface operations {
                     "application/json": components["schemas"]["Live"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -7089,7 +7097,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is. */
+            /** @description The process is up. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7098,7 +7106,7 @@ export interface operations {
                     "application/json": components["schemas"]["Live"];
                 };
             };
-            /** @description `wrong_host`: the service does not go by that name. */
+            /** @description `wrong_host`: the Host header does not match PUBLIC_URL. */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -7129,7 +7137,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7158,7 +7166,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7187,7 +7195,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7216,7 +7224,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7245,7 +7253,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7274,7 +7282,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7303,7 +7311,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7332,7 +7340,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7361,7 +7369,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7390,7 +7398,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7419,7 +7427,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7448,7 +7456,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7477,7 +7485,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7506,7 +7514,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7535,7 +7543,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;
@@ -7564,7 +7572,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The message has arrived and is not sent again. */
+            /** @description The receiver accepts the message; it is not sent again. */
             "2XX": {
                 headers: {
                     [name: string]: unknown;

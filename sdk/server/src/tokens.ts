@@ -4,7 +4,7 @@ import type { AccessToken } from "./types.js";
 interface Kept {
   readonly token: AccessToken;
   readonly etag: string | null;
-  /** Until when it is returned without a request, by the monotonic clock. */
+  /** The time until which it is returned without a request, on the monotonic clock. */
   readonly freshUntil: number;
 }
 
@@ -13,7 +13,7 @@ export class Tokens {
   readonly #transport: Transport;
   readonly #kept = new Map<string, Kept>();
   readonly #asked = new Map<string, Promise<AccessToken>>();
-  /** How often the tokens of a connection were forgotten. */
+  /** The number of times the tokens of a connection were removed. */
   readonly #epochs = new Map<string, number>();
 
   constructor(transport: Transport) {
@@ -34,7 +34,7 @@ export class Tokens {
     return asking;
   }
 
-  /** Removes the tokens of a connection. A request under way still answers its callers, and its token is not kept. */
+  /** Removes the tokens of a connection. A pending request still resolves for its callers, but its token is not kept. */
   forget(id: string): void {
     this.#epochs.set(id, this.#epochOf(id) + 1);
     for (const map of [this.#kept, this.#asked]) {
@@ -42,7 +42,7 @@ export class Tokens {
     }
   }
 
-  /** Does what replaces or ends the tokens of a connection. A token that was requested meanwhile may be the earlier one. */
+  /** Runs a call that replaces or revokes the tokens of a connection. A token requested during the call may be the old one. */
   async replace<T>(id: string, request: () => Promise<T>): Promise<T> {
     this.forget(id);
     try {

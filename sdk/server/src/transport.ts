@@ -3,13 +3,13 @@ import { HubSpotConnectError, type Problem } from "./error.js";
 export interface Options {
   /** The address of the service, such as `https://connect.example.com`. */
   service: string;
-  /** The key that `hubspot-connect api-keys create` has printed. For backends only: never ship it to a browser. */
+  /** The key from `hubspot-connect api-keys create`. For backends only: never ship it to a browser. */
   apiKey: string;
-  /** How often a request is retried after a response that allows it, or after none. 2 if omitted. */
+  /** The number of retries of a request after a retryable response, or after none. 2 if omitted. */
   retries?: number | undefined;
-  /** How long one attempt may take, in milliseconds. 30000 if omitted. */
+  /** The timeout of one attempt, in milliseconds. 30000 if omitted. */
   timeout?: number | undefined;
-  /** Another `fetch`. */
+  /** A replacement for `fetch`. */
   fetch?: typeof globalThis.fetch | undefined;
 }
 
@@ -21,7 +21,7 @@ export interface Ask {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
-  /** The key under which the service does a POST once; a random one if omitted. */
+  /** The idempotency key; a random one if omitted. */
   idempotencyKey?: string | undefined;
 }
 
@@ -31,7 +31,7 @@ const LONGEST_WAIT = 30;
 /** The parameters of a query that are left out if they have no value. */
 const OPTIONAL = ["cursor", "limit", "order", "min_ttl"];
 
-/** Sends requests, retries them where that helps, and turns problems into errors. */
+/** Sends requests, retries them if that may help, and turns problems into errors. */
 export class Transport {
   readonly #origin: string;
   readonly #apiKey: string;
@@ -42,7 +42,7 @@ export class Transport {
   constructor(options: Options) {
     const url = new URL(options.service);
     const loopback = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-    // The key would be readable on the way.
+    // The key would be readable in transit.
     if (url.protocol !== "https:" && !loopback) throw new TypeError("The service must be https.");
     if (!options.apiKey) throw new TypeError("The API key is missing: pass `apiKey`.");
     this.#origin = url.origin;
@@ -56,7 +56,7 @@ export class Transport {
   async ask(ask: Ask): Promise<{ status: number; headers: Headers; body: unknown }> {
     const headers = new Headers(ask.headers);
     if (ask.body !== undefined) headers.set("content-type", "application/json");
-    // The same key for all attempts: the service does the first and repeats its response.
+    // The same key for all attempts: the service executes the first one and repeats its response.
     if (ask.method === "POST") headers.set("idempotency-key", ask.idempotencyKey ?? crypto.randomUUID());
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(ask.query ?? {})) {
@@ -105,7 +105,7 @@ export function emptyFilter(name: string): TypeError {
   return new TypeError(`The filter \`${name}\` has no value.`);
 }
 
-/** Returns the error that a response stands for. */
+/** Returns the error of a response. */
 export async function problemOf(response: Response): Promise<HubSpotConnectError> {
   const isProblem = response.headers.get("content-type")?.startsWith("application/problem+json") ?? false;
   const problem: Partial<Problem> = isProblem ? await response.json().catch(() => ({})) : {};
@@ -128,7 +128,7 @@ function asError(why: unknown): HubSpotConnectError {
   return new HubSpotConnectError(0, { title: "The service cannot be reached" }, { cause: why });
 }
 
-/** Returns after how many seconds to retry; undefined if that does not help. */
+/** Returns the number of seconds after which to retry; undefined if that does not help. */
 function pause(error: HubSpotConnectError, attempt: number): number | undefined {
   const again = error.status === 0 || error.status === 429 || error.status >= 502 || error.code === "idempotency_in_progress";
   if (!again) return undefined;

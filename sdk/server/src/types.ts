@@ -1,4 +1,4 @@
-/** The shapes of requests and responses, under names that an editor shows. */
+/** The types of requests and responses, under names that an editor shows. */
 import type { components, operations } from "./schema.js";
 import type { WebhookEvent } from "./webhook.js";
 
@@ -40,7 +40,7 @@ interface Metadata {
   metadata?: JsonObject | null;
 }
 interface ForUser {
-  /** Your own id of the user whose connection it is to be. */
+  /** Your id of the user who will own the connection. */
   external_user_id: string;
   /** Reconnects this connection, with the same account and no other. */
   connection_id?: string | null;
@@ -48,7 +48,7 @@ interface ForUser {
 interface ForConnection {
   /** Reconnects this connection, with the same account and no other. */
   connection_id: string;
-  /** Your own id of the user. */
+  /** Your id of the user. */
   external_user_id?: string | null;
 }
 export interface CreateUserSession extends SessionFields, Metadata, ForUser {}
@@ -57,7 +57,7 @@ export interface CreateReconnectSession extends SessionFields, Metadata, ForConn
 export type CreateConnectSession = CreateUserSession | CreateReconnectSession;
 export interface CreateUserLink extends LinkFields, Metadata, ForUser {}
 export interface CreateReconnectLink extends LinkFields, Metadata, ForConnection {}
-/** A new connect session that another person opens by a link. */
+/** A new connect session that another user opens by a link. */
 export type CreateConnectLink = CreateUserLink | CreateReconnectLink;
 
 /** The grant that awaits your confirmation. */
@@ -66,11 +66,11 @@ export interface ConnectSession extends Schema<"ConnectSessionBody"> {
   awaiting: AwaitingGrant | null;
 }
 export interface NewConnectSession extends ConnectSession {
-  /** For your page, which passes it to the browser SDK. Keep it out of URLs and logs. */
+  /** The token that your page passes to the browser SDK. Keep it out of URLs and logs. */
   token: string;
 }
 export interface NewConnectLink extends ConnectSession {
-  /** The link for the person who authorizes. The part behind the `#` is a secret. */
+  /** The link for the user who authorizes. The part after the `#` is a secret. */
   link: string;
 }
 
@@ -85,12 +85,12 @@ export interface Connection extends Omit<Schema<"ConnectionBody">, "metadata"> {
   metadata: JsonObject;
 }
 export interface ExplainedConnection extends Connection {
-  /** What has happened and what will happen next, in sentences for troubleshooting. */
+  /** Sentences for troubleshooting: what happened and what will happen next. */
   explanation: string[];
 }
 export interface ImportConnection extends Omit<Schema<"ImportConnection">, "metadata">, Metadata {}
 export interface ConnectionChanges {
-  /** A JSON object of up to 4 kB, in place of the earlier one. */
+  /** A JSON object of up to 4 kB, which replaces the previous one. */
   metadata: JsonObject;
 }
 export interface HistoryEvent extends Schema<"HistoryEvent"> {}
@@ -108,7 +108,7 @@ export interface Warning extends Omit<Schema<"WarningBody">, "code"> {
   code: WarningCode;
 }
 
-/** An install from HubSpot's Marketplace that waits to be claimed. */
+/** An unclaimed install from HubSpot's Marketplace. */
 export interface Install extends Schema<"InstallBody"> {}
 export interface ClaimInstall extends Omit<Schema<"InstallClaim">, "metadata">, Metadata {}
 export interface ClaimedInstall extends Schema<"ClaimedInstallBody"> {}
@@ -118,11 +118,11 @@ export interface WebhookHeaders {
   [name: string]: string;
 }
 export interface NewWebhook extends Omit<Schema<"NewWebhook">, "headers"> {
-  /** Header fields that are sent with each message, such as `authorization`. They are never shown again. */
+  /** Header fields that are sent with each message, such as `authorization`. They are never returned. */
   headers?: WebhookHeaders;
 }
 export interface WebhookChanges extends Omit<Schema<"WebhookChanges">, "headers"> {
-  /** Header fields that are sent with each message. They replace the earlier ones. */
+  /** Header fields that are sent with each message. They replace all previous ones. */
   headers?: WebhookHeaders | null;
 }
 export interface Webhook extends Omit<Schema<"WebhookBody">, "events" | "disabled_reason"> {
@@ -136,12 +136,12 @@ export interface WebhookWithSecret extends Webhook {
 }
 export interface Delivery extends Schema<"DeliveryBody"> {}
 export interface DeliveryWithPayload extends Delivery {
-  /** The message, as the receiver gets it. */
+  /** The message, as sent to the receiver. */
   payload: JsonObject;
 }
 /** An event of the project of the API key. */
 export interface Event extends Omit<Schema<"EventBody">, "payload"> {
-  /** The message, as webhooks send it. */
+  /** The message, as sent by webhooks. */
   payload: WebhookEvent;
 }
 export type ReplayFilter = Schemas["ReplayFilter"];

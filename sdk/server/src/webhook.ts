@@ -3,12 +3,12 @@ import type { ConnectionStatus, ConnectSessionStatus, EventType } from "./types.
 
 interface Message<Type extends EventType, Data> {
   readonly type: Type;
-  /** When it happened, RFC 3339 in UTC. */
+  /** The time of the event, RFC 3339 in UTC. */
   readonly timestamp: string;
   readonly data: Data;
 }
 
-/** A connection at the moment of an event. */
+/** A connection as of the time of an event. */
 export interface ConnectionEventData {
   readonly connection_id: string;
   /** The position of the event among those of the connection. Ignore one below the highest that you have seen. */
@@ -18,23 +18,23 @@ export interface ConnectionEventData {
   readonly portal_id: number | null;
   readonly hub_domain: string | null;
   readonly status: ConnectionStatus | "disconnected";
-  /** The granted scopes; null as long as HubSpot has not named them. */
+  /** The granted scopes; null until HubSpot has named them. */
   readonly scopes: readonly string[] | null;
-  /** A stable code that says why. */
+  /** The reason, as a stable code. */
   readonly reason: string | null;
 }
-/** A connect session with a link for another person. */
+/** A connect session with a link for another user. */
 export interface ConnectSessionEventData {
   readonly connect_session_id: string;
   /** Your id of the user for whom you created it. */
   readonly external_user_id: string;
   readonly status: ConnectSessionStatus;
-  /** The connection that it has led to, or was to reconnect. */
+  /** The connection that was created, or that was to be reconnected. */
   readonly connection_id: string | null;
-  /** A stable code that says why it has ended without a connection. */
+  /** The failure reason, as a stable code. */
   readonly reason: string | null;
 }
-/** An install from the Marketplace that waits to be claimed. */
+/** An unclaimed install from HubSpot's Marketplace. */
 export interface InstallEventData {
   readonly install_id: string;
   readonly portal_id: number;
@@ -53,7 +53,7 @@ export interface ConnectSessionEvent extends Message<Extract<EventType, `connect
 export interface InstallEvent extends Message<"install.unclaimed", InstallEventData> {}
 export interface AppEvent extends Message<"app.credentials_invalid", AppEventData> {}
 export interface TestEvent extends Message<"webhook.test", TestEventData> {}
-/** The body of a webhook. `type` says what is in `data`. */
+/** The body of a webhook. `type` determines the shape of `data`. */
 export type WebhookEvent = ConnectionEvent | ConnectSessionEvent | InstallEvent | AppEvent | TestEvent;
 
 /** A message that does not come from the service, or is too old. */
@@ -61,7 +61,7 @@ export class WebhookVerificationError extends Error {
   override readonly name = "WebhookVerificationError";
 }
 
-/** How far the clocks may differ, in seconds. */
+/** The maximum difference between the clocks, in seconds. */
 const TOLERANCE = 300;
 
 /** The header fields of a request. Names may be in any case; a repeated field may be an array. */
@@ -105,7 +105,7 @@ function bytes(body: unknown): Uint8Array {
   if (body instanceof ArrayBuffer) return new Uint8Array(body);
   if (body instanceof Uint8Array) return body;
   throw new TypeError(
-    "The body of the webhook has been parsed already. Pass the raw body, as a string or bytes: a parsed one cannot be verified. "
+    "The body of the webhook was already parsed. Pass the raw body, as a string or bytes: a parsed one cannot be verified. "
       + "In Express, use express.raw({ type: \"application/json\" }) for this route; with fetch requests, await request.text().",
   );
 }

@@ -60,8 +60,8 @@ test("one of several secrets has to match", () => {
 
 test("misuse is explained", () => {
   const misuses = [
-    [JSON.parse(BODY), SECRET, /parsed already.*raw body/],
-    [undefined, SECRET, /parsed already/],
+    [JSON.parse(BODY), SECRET, /already parsed.*raw body/],
+    [undefined, SECRET, /already parsed/],
     [BODY, undefined, /secret is missing.*environment variable/],
     [BODY, [], /secret is missing/],
     [BODY, [SECRET, undefined], /secret is missing/],
