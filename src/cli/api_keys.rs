@@ -1,4 +1,4 @@
-//! `api-keys create|list|revoke`: the keys of host backends.
+//! `api-keys create|list|revoke`: the API keys of host backends.
 
 use std::process::ExitCode;
 
@@ -16,22 +16,22 @@ use crate::store::ApiKey;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeys {
-    /// Make a key and show it, this once.
+    /// Create an API key and print it, once.
     Create {
-        /// What to call it, such as the name of the backend that uses it. Two keys of one name may be in use at once.
+        /// The name of the key, such as the backend that uses it. Two active keys may have the same name.
         name: String,
-        /// What it is good for; may be given several times, or with commas.
+        /// A scope of the key; may be repeated, or separated by commas.
         #[arg(long = "scope", required = true, value_delimiter = ',')]
         scopes: Vec<ApiScope>,
-        /// The project that it sees.
+        /// The project that the key can access.
         #[arg(long, default_value_t)]
         project: ProjectId,
     },
-    /// One line for each key.
+    /// List API keys, one per line.
     List,
-    /// Let a key open nothing from now on.
+    /// Revoke an API key.
     Revoke {
-        /// Its id.
+        /// The id.
         id: ApiKeyId,
     },
 }
@@ -46,20 +46,20 @@ impl ApiKeys {
                     let (key, secret) = fresh(name, scopes, project, now)?;
                     if !store.platform.insert_api_key(key.clone()).await? {
                         return Err(format!(
-                            "{MAX_KEYS_PER_NAME} keys of the name {} are in use; revoke one of them first",
+                            "{MAX_KEYS_PER_NAME} active keys have the name {}; revoke one of them first",
                             key.name
                         )
                         .into());
                     }
-                    // The one place where it is shown: nothing of it is kept but a hash.
+                    // The only place where the key is shown: only its hash is stored.
                     print_line(secret.expose());
                 }
                 Self::List => store.platform.api_keys().await?.iter().for_each(|key| print_line(line(key))),
                 Self::Revoke { id } => {
                     if !store.platform.revoke_api_key(id, now).await? {
-                        return Err("there is no key with this id in use".into());
+                        return Err("no active key has this id".into());
                     }
-                    print_line(format_args!("{id} opens nothing any more, within a second everywhere"));
+                    print_line(format_args!("{id} is revoked; all processes reject it within a second"));
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -75,7 +75,9 @@ fn fresh(
 ) -> Result<(ApiKey, Secret), Failure> {
     let fits = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
     if !fits {
-        return Err("a name has 1 to 64 letters, digits or signs, without spaces".into());
+        return Err(
+            "a name must have 1 to 64 ASCII letters, digits or punctuation characters, without spaces".into(),
+        );
     }
     scopes.sort_by_key(|scope| scope.as_str());
     scopes.dedup();
@@ -94,5 +96,5 @@ fn line(key: &ApiKey) -> String {
     let state = key.revoked_at.map_or(used, |at| format!("revoked {}", at.rfc3339()));
     let (prefix, name, made) = (key.prefix(), &key.name, key.created_at.rfc3339());
     let (project, scopes) = (&key.project_id, &key.scopes);
-    format!("{}  {prefix}…  {name}  project {project}  [{scopes}]  made {made}, {state}", key.id)
+    format!("{}  {prefix}…  {name}  project {project}  [{scopes}]  created {made}, {state}", key.id)
 }

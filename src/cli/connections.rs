@@ -1,4 +1,4 @@
-//! `connections list|explain|disconnect|revoke`: what is stored, in words and without tokens; and how it ends.
+//! `connections list|explain|disconnect|revoke`: shows connections without their tokens, and ends them.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -15,21 +15,21 @@ const CONNECTIONS_PER_PAGE: u32 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Connections {
-    /// Print one line for each connection: id, status, project, your user, HubSpot account, domain, next refresh.
+    /// List connections, one per line: id, status, project, your user, HubSpot account, domain, next refresh.
     List,
-    /// Say how one connection fares, and what will happen next.
+    /// Explain the status of a connection and what will happen next.
     Explain {
-        /// Its id.
+        /// The id.
         id: ConnectionId,
     },
-    /// End one connection, here and at HubSpot.
+    /// Disconnect a connection and revoke its grant at HubSpot.
     Disconnect {
-        /// Its id.
+        /// The id.
         id: ConnectionId,
     },
-    /// End connections here and at HubSpot, after a leak for example.
+    /// Disconnect connections and revoke their grants at HubSpot, for example after a leak.
     Revoke {
-        /// All of them, whoever they belong to.
+        /// Disconnect all connections of all users.
         #[arg(long, required = true)]
         all: bool,
     },
@@ -44,8 +44,7 @@ impl Connections {
                 Ok(ExitCode::SUCCESS)
             }),
             Self::Explain { id } => with_store(&configured()?, async |store| {
-                let listed =
-                    store.connections.find_listed(*id).await?.ok_or("there is no connection with this id")?;
+                let listed = store.connections.find_listed(*id).await?.ok_or("no connection has this id")?;
                 print_line(described(&listed, Clock::system().now()));
                 Ok(ExitCode::SUCCESS)
             }),
@@ -55,7 +54,7 @@ impl Connections {
     }
 }
 
-/// Says something of every connection, a page at a time.
+/// Prints a line for every connection, a page at a time.
 pub(super) async fn print_all<T: Display>(
     store: &Store,
     line: impl Fn(&ListedConnection) -> T,

@@ -10,13 +10,13 @@ use crate::store::Database;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Db {
-    /// Make the missing schema changes. Running it twice, or beside a serving process, does no harm.
+    /// Apply the missing schema changes. It is safe to repeat, and to run beside a serving process.
     Migrate,
-    /// Say which schema changes were made and which are missing. Exit code 1 if the schema is not this release's.
+    /// List applied and missing schema changes. The exit code is 1 if the schema is not that of this release.
     Status,
-    /// Take the newest schema changes back. What they hold is lost.
+    /// Roll back the newest schema changes. Their data is lost.
     Rollback {
-        /// How many.
+        /// The number of schema changes.
         #[arg(long, default_value_t = 1)]
         steps: u32,
         /// Confirm that the data in them may be lost.
@@ -38,7 +38,7 @@ impl Db {
             match self {
                 Self::Migrate => database.migrate().await?,
                 Self::Rollback { yes_lose_data: false, .. } => {
-                    return Err("a rollback drops tables with what is in them; add --yes-lose-data".into());
+                    return Err("a rollback drops tables with their data; add --yes-lose-data".into());
                 }
                 Self::Rollback { steps, .. } => database.rollback(*steps).await?,
                 Self::Status => {}

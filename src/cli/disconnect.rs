@@ -1,4 +1,4 @@
-//! `connections disconnect|revoke`: ending connections by hand.
+//! `connections disconnect|revoke`: disconnects by hand.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use crate::domain::id::ConnectionId;
 use crate::domain::token::Token;
 use crate::services::{Disconnected, Services};
 
-/// How many connections are ended side by side.
+/// The number of connections that are disconnected at the same time.
 const PARALLEL_DISCONNECTS: u32 = 8;
 
-/// What became of the grants at HubSpot.
+/// The number of grants by the status of their revocation.
 #[derive(Debug, Default)]
 struct Counts {
     revoked: u64,
@@ -27,7 +27,7 @@ impl Counts {
             Some(Revocation::Done) => self.revoked += 1,
             Some(Revocation::Queued) => self.queued += 1,
             Some(Revocation::Skipped) => self.kept += 1,
-            // Somebody else has ended it in the meantime.
+            // It was already disconnected.
             None => {}
         }
     }
@@ -35,17 +35,17 @@ impl Counts {
     fn print(&self) {
         let Self { revoked, queued, kept } = self;
         print_line(format_args!(
-            "{} connection(s) have ended; {revoked} of their grants at HubSpot too",
+            "{} connection(s) disconnected; {revoked} of their grants revoked at HubSpot",
             revoked + queued + kept
         ));
         if *queued > 0 {
             print_line(format_args!(
-                "{queued} grant(s) could not be ended yet: the service goes on trying for a day"
+                "{queued} grant(s) could not be revoked yet: the service retries for a day"
             ));
         }
         if *kept > 0 {
             print_line(format_args!(
-                "{kept} grant(s) stay valid at HubSpot: shared with another connection, or not readable"
+                "{kept} grant(s) stay valid at HubSpot: shared with another connection, or unreadable"
             ));
         }
     }
@@ -54,7 +54,7 @@ impl Counts {
 pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
     let mut counts = Counts::default();
     with_services(&configured()?, async |services, store| {
-        let token = store.connections.token(id).await?.ok_or("there is no connection with this id")?;
+        let token = store.connections.token(id).await?.ok_or("no connection has this id")?;
         counts.add(services.connections.disconnects.disconnect(token.user_id, id, true).await?);
         Ok(())
     })?;
@@ -67,7 +67,7 @@ pub(super) fn all() -> Result<ExitCode, Failure> {
     with_services(&configured()?, async |services, store| {
         let stored: i64 = store.connections.count_tokens().await?.iter().map(|(_, count)| count).sum();
         let bar = ProgressBar::new(u64::try_from(stored)?);
-        // What is ended is gone from the list, so the first page is always the next one.
+        // Disconnected ones are no longer listed, so the first page is always the next one.
         loop {
             let page = store.connections.list_tokens("", PARALLEL_DISCONNECTS).await?;
             if page.is_empty() {

@@ -1,4 +1,4 @@
-//! `doctor`: looks at configuration, database, keys and HubSpot, and says what to do about what it finds.
+//! `doctor`: checks configuration, database, keys and HubSpot, and suggests fixes.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ use crate::keyring::Keyring;
 use crate::store::{Database, OpenError, Store};
 use crate::{domain::clock::Clock, egress};
 
-/// How long HubSpot may take.
+/// The timeout of a call to HubSpot.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
-const NO_ANSWER: &str = "no answer within 20 s; check the network and HUBSPOT_API_URL";
+const NO_ANSWER: &str = "no response within 20 s; check the network and HUBSPOT_API_URL";
 
 const SAFARI_HINT: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
 
-/// A finding: what was looked at, and what is wrong with it.
+/// A finding: the name of the check and its result.
 type Finding = (&'static str, Result<String, Failure>);
 
 pub(super) fn run() -> Result<ExitCode, Failure> {
@@ -34,7 +34,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         }
     };
     let findings = runtime()?.block_on(async {
-        let mut findings = vec![("configuration", Ok("all variables are understood".to_owned()))];
+        let mut findings = vec![("configuration", Ok("all variables are valid".to_owned()))];
         findings.push(("database", database(&config).await));
         findings.push(("network", Ok(network(&config))));
         findings.push(("hubspot", hubspot(&config).await));
@@ -60,7 +60,7 @@ fn report((what, finding): &Finding) {
     }
 }
 
-/// Inspects the database without changing it; what `serve` changes by itself is not an error.
+/// Inspects the database without changing it. Changes that `serve` makes itself are not errors.
 async fn database(config: &Config) -> Result<String, Failure> {
     let settings = &config.database;
     let store = match Database::inspect(settings, Clock::system()).await {
@@ -99,15 +99,15 @@ async fn stored(config: &Config, store: &Store) -> Result<String, Failure> {
     let used = store.platform.keys_in_use().await?;
     match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
         Some((id, rows)) => {
-            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest")
+            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS after the newest")
                 .into())
         }
         None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
     }
 }
 
-/// Describes the route of outgoing calls. The hosts of webhook receivers and journal files are not known here, so theirs is
-/// the route to a host that NO_PROXY does not name.
+/// Describes the route of outgoing calls. The hosts of webhook receivers and journal files are not known here, so the
+/// route to a host outside NO_PROXY stands for theirs.
 fn network(config: &Config) -> String {
     let way = |url: &Url| match config.proxies.between(url) {
         Some(proxy) => format!("through {proxy}"),
@@ -124,31 +124,31 @@ fn network(config: &Config) -> String {
     format!("HubSpot {hubspot}; webhooks and files of the Webhooks Journal {elsewhere}{exceptions}")
 }
 
-/// HubSpot as the service asks it; nothing is passed on here.
+/// Returns the service's client for HubSpot. It proxies nothing.
 fn client(config: &Config) -> Result<HubSpot, Failure> {
     let http = egress::client(&config.proxies)?;
     Ok(HubSpot::new(&config.hubspot, http, &config.proxies, Clock::system())?)
 }
 
-/// Introspects a token that cannot exist: the answer tells whether our credentials are taken.
+/// Introspects a token that cannot exist: the response shows whether HubSpot accepts our credentials.
 async fn hubspot(config: &Config) -> Result<String, Failure> {
     let hubspot = client(config)?;
     let probe = Secret::new("hubspot-connect-doctor".to_owned());
     let answer =
         tokio::time::timeout(CHECK_TIMEOUT, hubspot.introspect(&probe)).await.map_err(|_| NO_ANSWER)?;
     match answer.map_err(|why| why.code) {
-        Ok(_) | Err(FailureCode::GrantDead) => Ok("reachable, credentials are taken".to_owned()),
+        Ok(_) | Err(FailureCode::GrantDead) => Ok("reachable, credentials accepted".to_owned()),
         Err(FailureCode::ClientRejected) => {
-            Err("HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET".into())
+            Err("HubSpot rejects the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET".into())
         }
         Err(code) => {
-            Err(format!("{code}: no usable answer from HUBSPOT_API_URL; check the network and the URL")
+            Err(format!("{code}: no usable response from HUBSPOT_API_URL; check the network and the URL")
                 .into())
         }
     }
 }
 
-/// Reads what the service would read, and keeps none of it.
+/// Reads the journal as the service does, without storing anything.
 async fn journal(config: &Config) -> Result<String, Failure> {
     let hubspot = client(config)?;
     let answer = tokio::time::timeout(CHECK_TIMEOUT, hubspot.check_journal()).await.map_err(|_| NO_ANSWER)?;
@@ -159,11 +159,11 @@ async fn journal(config: &Config) -> Result<String, Failure> {
              WEBHOOKS_JOURNAL=off"
         }
         Err(FailureCode::JournalAbsent) => {
-            "nobody at HUBSPOT_API_URL knows of a Webhooks Journal (404); check the URL, or set WEBHOOKS_JOURNAL=off"
+            "HUBSPOT_API_URL has no Webhooks Journal (404); check the URL, or set WEBHOOKS_JOURNAL=off"
         }
         Err(FailureCode::JournalEntriesAbsent) => {
-            "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot refuses to name the \
-             latest one, where an empty journal answers 204; check HUBSPOT_API_URL and whether the app has a journal"
+            "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot does not return the \
+             latest one, and an empty journal would respond with 204; check HUBSPOT_API_URL and whether the app has a journal"
         }
         Err(code) => return Err(format!("{code}: the Webhooks Journal cannot be read").into()),
     };
@@ -176,18 +176,19 @@ fn redirect(config: &Config) -> Result<String, Failure> {
     let by_address = uri.host().is_some_and(|host| !matches!(host, url::Host::Domain(_)));
     if by_address {
         return Err(format!(
-            "HubSpot takes no IP addresses in redirect URLs ({uri}); use a name, `localhost` for tests"
+            "HubSpot does not accept IP addresses in redirect URLs ({uri}); use a host name, `localhost` for tests"
         )
         .into());
     }
     if !same_host {
-        return Err(
-            format!("{uri} is on another host than PUBLIC_URL; its cookies would not come along").into()
-        );
+        return Err(format!(
+            "{uri} is on another host than PUBLIC_URL; the browser would not send its cookies"
+        )
+        .into());
     }
     let install = &config.marketplace.install_url;
     let both = if config.marketplace.installs { format!("{uri} and {install}") } else { uri.to_string() };
-    Ok(format!("register {both} with your HubSpot app, letter for letter"))
+    Ok(format!("register {both} with your HubSpot app, character for character"))
 }
 
 fn origins(config: &Config) -> Result<String, Failure> {

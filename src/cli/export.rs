@@ -1,4 +1,4 @@
-//! `export`: what is known of every connection, one JSON object a line. Never a token.
+//! `export`: prints all connections without their tokens, one JSON object per line.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `healthcheck`: whether the service on this machine answers.
+//! `healthcheck`: checks whether the service on this machine responds.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use super::{Failure, configured, runtime};
 use crate::domain::proxies::Proxies;
 use crate::egress;
 
-/// How long the answer may take.
+/// The timeout of the request.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) fn run() -> Result<ExitCode, Failure> {

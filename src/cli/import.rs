@@ -1,4 +1,4 @@
-//! `import FILE|-` and `export`: connections brought from elsewhere, and what is known of those that are here.
+//! `import FILE|-`: imports connections from elsewhere.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -26,14 +26,14 @@ use crate::http::ProblemCode;
 use crate::lifecycle;
 use crate::services::{Import, ImportError, Imported, Services};
 
-/// How many are under way at once; fewer if REFRESH_MAX_IN_FLIGHT says so.
+/// The number of concurrent imports; fewer if REFRESH_MAX_IN_FLIGHT is lower.
 const PARALLEL_IMPORTS: usize = 16;
 const MAX_REFRESH_TOKEN_LENGTH: usize = 4096;
 const MAX_METADATA_LENGTH: usize = 4096;
 
-/// Take over connections: one JSON object a line, with `external_user_id`, `refresh_token` and, if wanted, `portal_id`,
-/// `metadata`, `scopes`. Each refresh token is used once. The same file may be imported again. Prints one JSON object for
-/// each line that has a connection, with `line`, `external_user_id` and `connection_id`.
+/// Import connections: one JSON object per line, with `external_user_id`, `refresh_token` and optionally `portal_id`,
+/// `metadata`, `scopes`. Each refresh token is used once. The same file may be imported again. Prints one JSON object
+/// for each line that has a connection, with `line`, `external_user_id` and `connection_id`.
 #[derive(Debug, Args)]
 pub(super) struct ImportCommand {
     /// The file; `-` for standard input.
@@ -53,7 +53,7 @@ struct Line {
     scopes: Option<Vec<String>>,
 }
 
-/// What became of the lines.
+/// The number of lines by their result.
 #[derive(Debug, Default)]
 struct Counts {
     imported: u64,
@@ -61,21 +61,21 @@ struct Counts {
     refused: u64,
 }
 
-/// A line by its number and its user, and what became of it.
+/// The number of a line, its user, and the result.
 type Done = (usize, ExternalUserId, Result<Imported, ImportError>);
 
-/// An import under way.
+/// An import in progress.
 struct Running {
     services: Services,
     project: ProjectId,
     bar: ProgressBar,
     counts: Counts,
     in_flight: JoinSet<Done>,
-    /// The tokens that are under way: none may be used twice at once.
+    /// The tokens that are being imported: none may be used twice at the same time.
     tokens: HashSet<[u8; 32]>,
     pace: Interval,
     at_once: usize,
-    /// Told when somebody wants it to stop: what is under way is finished, because its tokens are nowhere else.
+    /// Cancelled by a signal. Imports in progress are finished, because their new tokens exist nowhere else.
     stop: CancellationToken,
 }
 
@@ -103,7 +103,7 @@ impl ImportCommand {
             Ok((running.counts, outcome))
         })?;
         let Counts { imported, known, refused } = counts;
-        print_error(&format!("{imported} imported, {known} known, {refused} refused"));
+        print_error(&format!("{imported} imported, {known} already known, {refused} rejected"));
         outcome?;
         Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -137,7 +137,7 @@ impl Running {
         }
         while self.one_done().await? {}
         match self.stop.is_cancelled() {
-            true => Err(format!("stopped behind line {number}; run it again to go on").into()),
+            true => Err(format!("stopped after line {number}; run the command again to continue").into()),
             false => Ok(()),
         }
     }
@@ -197,7 +197,7 @@ fn refusal(code: FailureCode) -> String {
     format!("{code}: {}", ProblemCode::from(code).entry().title)
 }
 
-/// What a line says; `None` for an empty one. What is wrong is told without any of its values.
+/// Parses a line; `None` for an empty one. Errors contain none of its values.
 fn read(line: &[u8], project: &ProjectId) -> Option<Result<Import, String>> {
     Some(line.trim_ascii()).filter(|line| !line.is_empty()).map(|line| parse(line, project))
 }
@@ -205,23 +205,23 @@ fn read(line: &[u8], project: &ProjectId) -> Option<Result<Import, String>> {
 fn parse(line: &[u8], project: &ProjectId) -> Result<Import, String> {
     let line: Line = serde_json::from_slice(line).map_err(|why| {
         format!(
-            "not an object with external_user_id, refresh_token and, if wanted, portal_id, metadata, scopes (at character {})",
+            "not an object with external_user_id, refresh_token and optionally portal_id, metadata, scopes (at character {})",
             why.column()
         )
     })?;
     let refresh = Secret::new(line.refresh_token);
     let length = refresh.expose().len();
     if !(1..=MAX_REFRESH_TOKEN_LENGTH).contains(&length) || refresh.expose().chars().any(char::is_control) {
-        return Err("refresh_token is no token".to_owned());
+        return Err("refresh_token is invalid".to_owned());
     }
-    let portal = line.portal_id.map(|number| PortalId::new(number).ok_or("portal_id is no account's number"));
+    let portal = line.portal_id.map(|number| PortalId::new(number).ok_or("portal_id is not an account id"));
     let metadata = line.metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
     if metadata.as_ref().is_some_and(|text| text.len() > MAX_METADATA_LENGTH || text.contains("\\u0000")) {
-        return Err("metadata may have 4 kB, without zero characters".to_owned());
+        return Err("metadata may have at most 4 kB, without zero characters".to_owned());
     }
     let is_scope = |scope: &String| !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic());
     if line.scopes.as_ref().is_some_and(|scopes| !scopes.iter().all(is_scope)) {
-        return Err("scopes is a list of words".to_owned());
+        return Err("scopes must be a list of scope names".to_owned());
     }
     Ok(Import {
         project: project.clone(),

@@ -1,5 +1,5 @@
-//! `keys generate|status|rotate|retire|give-up`: make keys, see which are in use, move to the newest, leave the oldest,
-//! live on without a lost one.
+//! `keys generate|status|rotate|retire|give-up`: creates keys, shows which are in use, re-encrypts with the newest,
+//! retires the oldest, gives up a lost one.
 
 use std::process::ExitCode;
 
@@ -18,20 +18,20 @@ use crate::store::{Database, Store};
 pub(super) enum Keys {
     /// Print a new encryption key and a new application secret, as lines for `.env`.
     Generate,
-    /// Say how many stored tokens each key seals.
+    /// Show how many stored tokens each key encrypts.
     Status,
-    /// Seal every stored token under the newest key. The service may go on running.
+    /// Re-encrypt every stored token with the newest key. The service may keep running.
     Rotate,
-    /// Find out whether a key may be removed from ENCRYPTION_KEYS.
+    /// Check whether a key may be removed from ENCRYPTION_KEYS.
     Retire {
         /// The key's id, as `keys status` shows it.
         key: String,
     },
-    /// Live on without a key that is lost for good: its connections need their people again.
+    /// Give up a key that is permanently lost: the users of its connections must reconnect.
     GiveUp {
         /// The key's id, as `keys status` shows it.
         key: String,
-        /// Say that nobody has the key any more.
+        /// Confirm that the key is lost.
         #[arg(long)]
         accept_key_loss: bool,
     },
@@ -60,7 +60,7 @@ fn status() -> Result<ExitCode, Failure> {
         let used = store.platform.keys_in_use().await?;
         for id in keyring.key_ids() {
             let rows = used.iter().find(|(used, _)| used == id).map_or(0, |(_, rows)| *rows);
-            let role = if id == keyring.newest_key_id() { "seals" } else { "opens" };
+            let role = if id == keyring.newest_key_id() { "encrypts" } else { "decrypts" };
             print_line(format_args!("{id}  {role}  {rows} stored token(s)"));
         }
         let missing = used.iter().filter(|(id, _)| !keyring.key_ids().contains(&id.as_str()));
@@ -84,11 +84,11 @@ fn rotate() -> Result<ExitCode, Failure> {
         Ok((done, rows_under_others(store, newest).await?))
     })?;
     let Resealed { moved, changed, keyless, unreadable } = done;
-    print_line(format_args!("{moved} row(s) are now sealed under {newest}; {left} are not"));
+    print_line(format_args!("{moved} row(s) re-encrypted with {newest}; {left} are not"));
     for (count, why) in [
-        (changed, "have changed meanwhile; run it again"),
-        (keyless, "are sealed under a key that ENCRYPTION_KEYS lacks; see `keys status`"),
-        (unreadable, "cannot be opened by their key; their connections need reconnecting"),
+        (changed, "have changed in the meantime; run the command again"),
+        (keyless, "are encrypted with a key that ENCRYPTION_KEYS lacks; see `keys status`"),
+        (unreadable, "cannot be decrypted with their key; their users must reconnect"),
     ] {
         if count > 0 {
             print_line(format_args!("{count} of them {why}"));
@@ -107,19 +107,19 @@ fn retire(key: &str) -> Result<ExitCode, Failure> {
     let config = configured()?;
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
     if key == keyring.newest_key_id() {
-        return Err(format!("{key} is the newest key: put a new one in front of it first").into());
+        return Err(format!("{key} is the newest key: put a new one before it first").into());
     }
     if !keyring.key_ids().contains(&key) {
-        return Err(format!("ENCRYPTION_KEYS has no key {key}; `keys status` shows those it has").into());
+        return Err(format!("ENCRYPTION_KEYS has no key {key}; `keys status` lists its keys").into());
     }
     with_store(&config, async |store| {
         let used = store.platform.keys_in_use().await?;
         if let Some((_, rows)) = used.iter().find(|(id, _)| id == key) {
-            return Err(format!("{rows} row(s) are sealed under {key}: `keys rotate` moves them").into());
+            return Err(format!("{rows} row(s) are encrypted with {key}; run `keys rotate` first").into());
         }
         store.platform.forget_check_text(key).await?;
         print_line(format_args!(
-            "nothing is sealed under {key}: remove it from ENCRYPTION_KEYS; backups still need it"
+            "nothing is encrypted with {key}: remove it from ENCRYPTION_KEYS; backups still need it"
         ));
         Ok(ExitCode::SUCCESS)
     })
@@ -132,23 +132,23 @@ fn give_up(key: &str, accept_key_loss: bool) -> Result<ExitCode, Failure> {
         return Err(format!("{key} is in ENCRYPTION_KEYS: it is not lost").into());
     }
     runtime()?.block_on(async {
-        // On SQLite this refuses while the service runs.
+        // On SQLite this fails while the service runs.
         let store = Store::over(Database::open(&config.database, Clock::system()).await?);
         let used = store.platform.keys_in_use().await?;
         let rows = used.iter().find(|(id, _)| id == key).map_or(0, |(_, rows)| *rows);
         if rows == 0 {
-            return Err(format!("nothing is sealed under {key}; `keys status` shows what is").into());
+            return Err(format!("nothing is encrypted with {key}; `keys status` lists the keys in use").into());
         }
         if !accept_key_loss {
             return Err(format!(
-                "{rows} row(s) are sealed under {key}; their connections would need their people again. If nobody has \
-                 the key any more, add --accept-key-loss"
+                "{rows} row(s) are encrypted with {key}; the users of their connections would have to reconnect. If \
+                 the key is lost, add --accept-key-loss"
             )
             .into());
         }
         let given_up = store.platform.give_up_key(key, Clock::system().now()).await?;
         store.database().close().await;
-        print_line(format_args!("{given_up} connection(s) need their people again; their grants stay valid at HubSpot"));
+        print_line(format_args!("{given_up} connection(s) need their users to reconnect; their grants stay valid at HubSpot"));
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -29,7 +29,7 @@ use crate::services::Services;
 use crate::store::{Database, SchemaStatus, Store};
 use crate::telemetry::metrics::Metrics;
 
-/// Connects web applications to HubSpot: OAuth in a popup, tokens encrypted and kept alive.
+/// Connect web applications to HubSpot: OAuth in a popup, tokens encrypted and refreshed.
 #[derive(Debug, Parser)]
 #[command(name = "hubspot-connect", version)]
 struct Arguments {
@@ -39,37 +39,37 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the web and do the background work until a signal comes (the default).
+    /// Serve HTTP and run the background jobs until a signal arrives (the default).
     Serve(serve::Serve),
-    /// The database's schema.
+    /// Manage the database schema.
     #[command(subcommand)]
     Db(db::Db),
-    /// Encryption keys.
+    /// Manage encryption keys.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Look for what is wrong, and say what to do.
+    /// Check configuration, database, keys and HubSpot, and suggest fixes.
     Doctor,
-    /// Keys that host backends call with.
+    /// Manage the API keys of host backends.
     #[command(subcommand, name = "api-keys")]
     ApiKeys(api_keys::ApiKeys),
-    /// Products that share the service and see nothing of each other.
+    /// Manage projects: products that share the service but no data.
     #[command(subcommand)]
     Projects(projects::Projects),
-    /// The connections that are stored.
+    /// List, explain and disconnect connections.
     #[command(subcommand)]
     Connections(connections::Connections),
-    /// Take over connections whose refresh tokens are in a file, one JSON object a line.
+    /// Import connections from a file of refresh tokens, one JSON object per line.
     Import(import::ImportCommand),
-    /// Print what is known of every connection, one JSON object a line, without tokens.
+    /// Export all connections without their tokens, one JSON object per line.
     Export,
-    /// Generated documents.
+    /// Print generated documents.
     #[command(subcommand)]
     Print(print::Print),
-    /// Exit with 0 if the service on this machine answers; for containers.
+    /// Exit with 0 if the service on this machine responds; for containers.
     Healthcheck,
 }
 
-/// Why a command failed, for the person at the terminal.
+/// The error of a command, for the operator.
 type Failure = Box<dyn std::error::Error>;
 
 /// Runs the command line. Exit codes: 0, 1 failure, 2 usage.
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Reads the configuration of this process, and warns of what is probably a mistake in it.
+/// Reads the configuration of this process, and warns about probable mistakes in it.
 fn configured() -> Result<Config, Failure> {
     let variables = Variables::of_process()?;
     variables.warnings().for_each(|warning| print_error(&warning));
@@ -111,7 +111,7 @@ fn runtime() -> Result<Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
-/// Works on the database while the service may be running. Fails if the schema is not that of this release.
+/// Runs work on the database while the service may be running. Fails if the schema is not that of this release.
 fn with_store<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
@@ -130,7 +130,8 @@ fn with_store<T>(
     })
 }
 
-/// Works with the verbs. Fails on SQLite while the service runs, which keeps rows in memory and would not see a change.
+/// Runs work with the services. Fails on SQLite while the service runs, because it caches rows and would not see a
+/// change.
 fn with_services<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Services, &Store) -> Result<T, Failure>,
@@ -146,10 +147,10 @@ fn with_services<T>(
     })
 }
 
-/// Why this release cannot work with a schema, and what to do.
+/// Returns what to do if this release cannot work with a schema.
 fn unfit(schema: &SchemaStatus) -> Option<String> {
     if let Some(newer) = schema.unknown.last() {
-        return Some(format!("its schema is newer than this release ({newer}); upgrade hubspot-connect"));
+        return Some(format!("the schema is newer than this release ({newer}); upgrade hubspot-connect"));
     }
     let missing = schema.missing.len();
     let advice = || format!("{missing} schema change(s) are missing; run `hubspot-connect db migrate`");

@@ -14,29 +14,29 @@ use crate::store::{Project, Store};
 pub(super) enum Projects {
     /// Create a project.
     Create {
-        /// Its name: lowercase letters, digits and hyphens.
+        /// The name of the project: lowercase letters, digits and hyphens.
         name: ProjectId,
-        /// A page's origin, listed in HOST_ORIGINS, that may use its connect sessions; may be given several times. All of
-        /// HOST_ORIGINS may if none is given.
+        /// An origin, listed in HOST_ORIGINS, whose pages may use the connect sessions of the project; may be repeated.
+        /// All of HOST_ORIGINS if omitted.
         #[arg(long = "host-origin")]
         host_origins: Vec<String>,
     },
-    /// One line for each project.
+    /// List projects, one per line.
     List,
-    /// Replace the origins whose pages may use its connect sessions from now on.
+    /// Replace the origins whose pages may use new connect sessions of a project.
     SetOrigins {
-        /// Its name.
+        /// The name of the project.
         name: ProjectId,
-        /// An origin that is listed in HOST_ORIGINS; may be given several times.
+        /// An origin that is listed in HOST_ORIGINS; may be repeated.
         #[arg(long = "host-origin", required_unless_present = "all")]
         host_origins: Vec<String>,
-        /// All of HOST_ORIGINS.
+        /// Allow all of HOST_ORIGINS.
         #[arg(long, conflicts_with = "host_origins")]
         all: bool,
     },
-    /// Delete a project that has no connection, endpoint, open connect session or key in use any more.
+    /// Delete a project without connections, webhook endpoints, open connect sessions and active keys.
     Delete {
-        /// Its name.
+        /// The name of the project.
         name: ProjectId,
     },
 }
@@ -51,24 +51,24 @@ impl Projects {
                     let host_origins = listed(host_origins)?;
                     let (id, created_at) = (name.clone(), Clock::system().now());
                     if !store.platform.insert_project(Project { id, host_origins, created_at }).await? {
-                        return Err(format!("there is a project {name} already").into());
+                        return Err(format!("the project {name} already exists").into());
                     }
                     print_line(format_args!(
-                        "{name} is created; `hubspot-connect api-keys create NAME --scope … --project {name}` makes its keys"
+                        "created {name}; `hubspot-connect api-keys create NAME --scope … --project {name}` creates its keys"
                     ));
                 }
                 Self::List => {
                     store.platform.projects().await?.iter().for_each(|project| print_line(line(project)))
                 }
                 Self::SetOrigins { name, .. } if name == ProjectId::default() => {
-                    return Err("HOST_ORIGINS has the origins of the default project".into());
+                    return Err("the default project has the origins of HOST_ORIGINS".into());
                 }
                 Self::SetOrigins { name, host_origins, .. } => {
                     if !store.platform.set_host_origins(&name, listed(host_origins)?).await? {
                         return Err(unknown(&name));
                     }
                     print_line(format_args!(
-                        "{name} has new origins; connect sessions that exist keep theirs"
+                        "updated the origins of {name}; existing connect sessions keep theirs"
                     ));
                 }
                 Self::Delete { name } => {
@@ -76,11 +76,11 @@ impl Projects {
                     if !store.platform.delete_project(&name).await? {
                         return Err(format!(
                             "{name} is not deleted: it is the default project, or it has connections, webhook endpoints, \
-                             open connect sessions or keys in use"
+                             open connect sessions or active keys"
                         )
                         .into());
                     }
-                    print_line(format_args!("{name} is deleted"));
+                    print_line(format_args!("deleted {name}"));
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -94,7 +94,7 @@ pub(super) async fn known(store: &Store, id: &ProjectId) -> Result<(), Failure> 
 }
 
 fn unknown(id: &ProjectId) -> Failure {
-    format!("there is no project {id}; `hubspot-connect projects create {id}` creates it").into()
+    format!("no project {id}; `hubspot-connect projects create {id}` creates it").into()
 }
 
 fn listed(all: &AllowedOrigins, named: Vec<String>) -> Result<Option<AllowedOrigins>, Failure> {

@@ -1,4 +1,4 @@
-//! `serve`: the web and the background work until a signal.
+//! `serve`: HTTP and background jobs until a signal.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::{lifecycle, telemetry};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct Serve {
-    /// Do only one half of the work, where several processes share it.
+    /// Run only one part of the work, if several processes share it.
     #[arg(long, value_enum)]
     only: Option<Half>,
 }
@@ -27,7 +27,7 @@ impl Serve {
         let config = configured()?;
         telemetry::logs::install(&config.logging)?;
         if !config.server.secure_cookies() {
-            tracing::warn!("ALLOW_INSECURE: cookies and tokens cross the network in the clear");
+            tracing::warn!("ALLOW_INSECURE is set; cookies and tokens cross the network unencrypted");
         }
         if !config.proxies.is_empty() {
             tracing::warn!(

@@ -1,4 +1,4 @@
-//! Where rows are kept.
+//! The database.
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,11 @@ pub struct Database {
     pub auto_migrate: bool,
     /// The file, if this is SQLite.
     pub file: Option<PathBuf>,
-    /// What may be done to the file.
+    /// The access mode of the file.
     pub mode: FileMode,
 }
 
-/// What SQLite may do to its file, as the URL says.
+/// The access mode of a SQLite file, from the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileMode {
     /// `mode=ro`: read it.
@@ -50,7 +50,7 @@ impl Database {
         Some(folder.unwrap_or(Path::new(".")))
     }
 
-    /// Whether this is SQLite.
+    /// Returns whether this is SQLite.
     pub fn is_sqlite(&self) -> bool {
         self.file.is_some()
     }
@@ -85,7 +85,7 @@ fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<(PathBuf, FileMode)
 }
 
 fn in_memory<T>(reader: &mut Reader<'_>) -> Option<T> {
-    let why = "must name a file by its path; what is in memory does not survive a restart";
+    let why = "must name a file by its path; an in-memory database does not survive a restart";
     reader.problem("DATABASE_URL", why);
     None
 }

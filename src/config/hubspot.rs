@@ -65,7 +65,7 @@ fn client_secrets(reader: &mut Reader<'_>) -> Vec<Secret> {
     let list = reader.required_secret("HUBSPOT_CLIENT_SECRET");
     let all = list.as_ref().map_or_else(Vec::new, |list| secrets(list, &[',']));
     if list.is_some() && all.is_empty() {
-        reader.problem("HUBSPOT_CLIENT_SECRET", "has no secret in it");
+        reader.problem("HUBSPOT_CLIENT_SECRET", "contains no secret");
     }
     all
 }

@@ -1,4 +1,4 @@
-//! What is logged, and where to.
+//! The log settings.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,18 @@ use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people on a terminal, for programs elsewhere.
+    /// `Pretty` on a terminal, `Json` elsewhere.
     Auto,
-    /// For people.
+    /// Lines for human readers.
     Pretty,
     /// One JSON object a line.
     Json,
 }
 
-/// What is logged, and where to.
+/// The log settings.
 #[derive(Debug, Clone)]
 pub struct Logging {
     /// LOG_LEVEL or RUST_LOG: a level or a tracing filter.

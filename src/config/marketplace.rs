@@ -6,7 +6,7 @@ use url::Url;
 
 use super::reader::Reader;
 
-/// Where an install that begins at HubSpot leads. HubSpot has to know it as one of the app's redirect URLs.
+/// The path of installs that start at HubSpot. It must be registered as one of the app's redirect URLs.
 pub const INSTALL: &str = "/install/hubspot";
 
 /// Installs that begin at HubSpot's Marketplace.
@@ -18,7 +18,7 @@ pub struct Marketplace {
     pub landing_url: Option<Url>,
     /// MARKETPLACE_CLAIM_SECONDS.
     pub claim_time: Duration,
-    /// Where HubSpot sends an install, at PUBLIC_URL.
+    /// The redirect URL of installs, at PUBLIC_URL.
     pub install_url: Url,
 }
 

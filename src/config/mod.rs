@@ -30,26 +30,26 @@ pub use webhooks::Webhooks;
 use crate::domain::proxies::Proxies;
 use reader::Reader;
 
-/// Everything the service is told from outside.
+/// The configuration of the service.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it listens and what it is called from outside.
+    /// The listener and the public URL.
     pub server: Server,
-    /// Where rows are kept.
+    /// The database.
     pub database: Database,
     /// The HubSpot app.
     pub hubspot: HubSpot,
     /// Keys, origins, sessions.
     pub security: Security,
-    /// When tokens are refreshed.
+    /// The schedule of refreshes.
     pub refresh: Refresh,
-    /// Where webhooks may go.
+    /// The allowed receivers of webhooks.
     pub webhooks: Webhooks,
     /// Installs that begin at HubSpot's Marketplace.
     pub marketplace: Marketplace,
     /// Proxies for outgoing calls.
     pub proxies: Proxies,
-    /// What is logged, and where to.
+    /// The log settings.
     pub logging: Logging,
 }
 

@@ -151,13 +151,15 @@ fn mistyped(name: &str) -> Option<String> {
         (is_near || is_beginning || is_longer).then_some((distance, known))
     });
     if let Some((_, known)) = near.min() {
-        return Some(format!("{name} is not a variable of hubspot-connect; is {known} meant?"));
+        return Some(format!("{name} is not a variable of hubspot-connect; did you mean {known}?"));
     }
     let (first_word, _) = name.split_once('_')?;
     let shares = |known: &&Variable| known.name.split_once('_').is_some_and(|(first, _)| first == first_word);
     let shared = ours().filter(shares).count();
     (shared >= SERVICE_LINK_VARIABLES).then(|| {
-        format!("{name} is not a variable of hubspot-connect; `hubspot-connect print env` lists them all")
+        format!(
+            "{name} is not a variable of hubspot-connect; `hubspot-connect print env` lists all variables"
+        )
     })
 }
 
@@ -296,7 +298,7 @@ impl<'a> Reader<'a> {
             return None;
         };
         if url.scheme() == "http" && !url.host().is_some_and(|host| is_loopback(&host)) {
-            self.problem(name, "must use https: plain http is for this machine alone");
+            self.problem(name, "must use https: plain http is only for this machine");
             return None;
         }
         Some(url)
@@ -307,7 +309,7 @@ impl<'a> Reader<'a> {
         let file = format!("{name}_FILE");
         match (self.variables.get(name), self.variables.get(&file)) {
             (Some(_), Some(_)) => {
-                self.problem(name, format_args!("is set, and {file} too; set one of them"));
+                self.problem(name, format_args!("and {file} are both set; set one of them"));
                 None
             }
             (Some(value), None) => Some(Secret::new(value.to_owned())),

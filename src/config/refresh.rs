@@ -1,9 +1,9 @@
-//! When tokens are refreshed, and how many at once.
+//! The schedule and the concurrency of refreshes.
 
 use super::reader::Reader;
 use crate::domain::token::RefreshPolicy;
 
-/// When tokens are refreshed, and how many at once.
+/// The schedule and the concurrency of refreshes.
 #[derive(Debug, Clone)]
 pub struct Refresh {
     /// REFRESH_MAX_IN_FLIGHT.

@@ -7,7 +7,7 @@ use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::secret::{Secret, is_guessable};
 use crate::keyring::Keyring;
 
-/// What a page gets of a connection that it has made.
+/// The token that a page receives for a connection that it created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenDelivery {
     /// The id of the connection alone: the host's backend fetches the token.
@@ -20,7 +20,7 @@ pub enum TokenDelivery {
     PickupCode,
 }
 
-/// What becomes of a session's connections when it ends.
+/// The fate of a session's connections when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnSessionExpiry {
     /// They end here and at HubSpot.
@@ -101,11 +101,11 @@ fn app_secret(reader: &mut Reader<'_>) -> Secret {
     let secret = reader.required_secret("APP_SECRET");
     let problem = match secret.as_ref().map(Secret::expose) {
         Some(text) if text.len() < 32 => Some("must have at least 32 characters"),
-        Some(text) if is_guessable(text.as_bytes()) => Some("repeats itself or follows a pattern"),
+        Some(text) if is_guessable(text.as_bytes()) => Some("is repetitive or follows a pattern"),
         _ => None,
     };
     if let Some(problem) = problem {
-        reader.problem("APP_SECRET", format_args!("{problem}; `hubspot-connect keys generate` makes one"));
+        reader.problem("APP_SECRET", format_args!("{problem}; `hubspot-connect keys generate` prints one"));
     }
     secret.unwrap_or_else(|| Secret::new(String::new()))
 }
@@ -116,7 +116,7 @@ fn encryption_keys(reader: &mut Reader<'_>, app_secret: &Secret) -> Vec<Secret> 
     };
     let keys = secrets(&list, &[',', '\n']);
     if keys.iter().any(|key| key.expose() == app_secret.expose()) {
-        reader.problem("APP_SECRET", "is one of ENCRYPTION_KEYS; `hubspot-connect keys generate` makes one");
+        reader.problem("APP_SECRET", "is one of ENCRYPTION_KEYS; `hubspot-connect keys generate` prints one");
     }
     if let Err(why) = Keyring::new(&keys, app_secret) {
         reader.problem("ENCRYPTION_KEYS", why);

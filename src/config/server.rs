@@ -1,4 +1,4 @@
-//! Where the service listens, and what it is called from outside.
+//! The listeners and the public URL of the service.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -77,7 +77,7 @@ impl Server {
         }
     }
 
-    /// Whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
+    /// Returns whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
     pub fn secure_cookies(&self) -> bool {
         self.public_url.scheme() == "https" || self.is_local_http()
     }
@@ -147,7 +147,7 @@ fn public_url(reader: &mut Reader<'_>) -> Url {
     };
     let url = url.unwrap_or_else(|| Url::parse("http://localhost:6001").expect("a constant URL"));
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        reader.problem("PUBLIC_URL", "must be scheme, host and port alone, without path or query");
+        reader.problem("PUBLIC_URL", "must have only scheme, host and port, without path or query");
     }
     url
 }

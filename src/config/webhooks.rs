@@ -1,9 +1,9 @@
-//! Where webhooks may go.
+//! The allowed receivers of webhooks.
 
 use super::reader::Reader;
 use crate::domain::webhook::AllowedHosts;
 
-/// Where webhooks may go.
+/// The allowed receivers of webhooks.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     /// WEBHOOK_ALLOWED_HOSTS.

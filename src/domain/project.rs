@@ -28,7 +28,7 @@ impl Default for ProjectId {
 
 /// Text that cannot name a project.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a project's name has 1 to {MAX_PROJECT_ID_LENGTH} lowercase letters, digits and hyphens")]
+#[error("a project name must have 1 to {MAX_PROJECT_ID_LENGTH} lowercase letters, digits and hyphens")]
 pub struct BadProjectId;
 
 impl FromStr for ProjectId {

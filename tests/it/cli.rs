@@ -206,9 +206,9 @@ async fn the_commands_look_into_a_service_while_it_runs() {
     assert_eq!(list.stdout.lines().count(), 2);
     assert_ends(&run(&["connections", "explain", &id], &app.variables), 0, "1234567 (acme.example)");
     let unknown = "00000000-0000-4000-8000-000000000000";
-    assert_ends(&run(&["connections", "explain", unknown], &app.variables), 1, "there is no connection");
-    assert_ends(&run(&["keys", "status"], &app.variables), 0, "seals  2 stored token(s)");
-    assert_ends(&run(&["doctor"], &app.variables), 0, "credentials are taken");
+    assert_ends(&run(&["connections", "explain", unknown], &app.variables), 1, "no connection has this id");
+    assert_ends(&run(&["keys", "status"], &app.variables), 0, "encrypts  2 stored token(s)");
+    assert_ends(&run(&["doctor"], &app.variables), 0, "credentials accepted");
     assert_ends(&run(&["healthcheck"], &app.variables), 0, "");
     let other = hubspot_connect::keyring::Keyring::generate();
     let wrong = changed(&app.variables, "ENCRYPTION_KEYS", other.expose());
@@ -238,12 +238,12 @@ async fn the_doctor_finds_wrong_credentials_and_an_absent_hubspot() {
     let app = TestApp::start().await;
     let wrong = changed(&app.variables, "HUBSPOT_CLIENT_SECRET", "another-secret");
     let ended = run(&["doctor"], &wrong);
-    assert_ends(&ended, 1, "refuses the credentials");
+    assert_ends(&ended, 1, "rejects the credentials");
     assert!(!format!("{ended:?}").contains("another-secret"));
     let absent = changed(&app.variables, "HUBSPOT_API_URL", "http://127.0.0.1:9");
     assert_ends(&run(&["doctor"], &absent), 1, "provider_unreachable");
     let rotating = changed(&app.variables, "HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret");
-    assert_ends(&run(&["doctor"], &rotating), 0, "credentials are taken");
+    assert_ends(&run(&["doctor"], &rotating), 0, "credentials accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,8 +111,8 @@ async fn a_mistyped_name_is_a_warning_with_the_name_that_was_meant() {
     let ended = run(&["db", "migrate"], &variables);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for said in [
-        "is HUBSPOT_CLIENT_ID meant?",
-        "is SESSION_IDLE_SECONDS meant?",
+        "did you mean HUBSPOT_CLIENT_ID?",
+        "did you mean SESSION_IDLE_SECONDS?",
         "REFRESH_EVERYTHING_AT_ONCE is not a variable",
     ] {
         assert!(ended.stderr.contains(said), "{}", ended.stderr);
@@ -178,7 +178,7 @@ async fn every_mistyped_variable_is_named_and_no_other_one_is() {
     let ended = run(&["db", "migrate"], &variables);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for (name, meant) in mistyped {
-        let said = format!("{name} is not a variable of hubspot-connect; is {meant} meant?");
+        let said = format!("{name} is not a variable of hubspot-connect; did you mean {meant}?");
         assert!(ended.stderr.contains(&said), "{said}\n{}", ended.stderr);
     }
     for (name, _) in foreign {

@@ -85,7 +85,11 @@ async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
     first["scopes"] = json!(["oauth", "crm.objects.contacts.read", "automation"]);
     let lines = [first, there.line(1)];
     let ended = there.import(&lines).await;
-    assert_eq!((ended.code, summary(&ended)), (Some(0), "2 imported, 0 known, 0 refused"), "{ended:?}");
+    assert_eq!(
+        (ended.code, summary(&ended)),
+        (Some(0), "2 imported, 0 already known, 0 rejected"),
+        "{ended:?}"
+    );
     assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 2, "each is used once");
     let database = &there.app().database;
     let (acme, globex) = (database.column_of(ACME, sql::ID).await, database.column_of(GLOBEX, sql::ID).await);
@@ -96,7 +100,11 @@ async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
     assert_eq!(mapping(&ended), connections);
     for _ in 0..2 {
         let again = there.import(&lines).await;
-        assert_eq!((again.code, summary(&again)), (Some(0), "0 imported, 2 known, 0 refused"), "{again:?}");
+        assert_eq!(
+            (again.code, summary(&again)),
+            (Some(0), "0 imported, 2 already known, 0 rejected"),
+            "{again:?}"
+        );
         assert_eq!(mapping(&again), connections);
     }
     assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 2, "what is known is left alone");
@@ -128,7 +136,7 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     app.advance(90 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "its person has no session here");
-    assert_eq!(summary(&there.import(&lines).await), "0 imported, 1 known, 0 refused");
+    assert_eq!(summary(&there.import(&lines).await), "0 imported, 1 already known, 0 rejected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +153,11 @@ async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
         json!({"external_user_id": "u", "refresh_token": there.tokens[0], "access_token": "x"}),
     );
     let ended = there.import_text(&text).await;
-    assert_eq!((ended.code, summary(&ended)), (Some(1), "1 imported, 0 known, 4 refused"), "{ended:?}");
+    assert_eq!(
+        (ended.code, summary(&ended)),
+        (Some(1), "1 imported, 0 already known, 4 rejected"),
+        "{ended:?}"
+    );
     for said in
         ["line 3: wrong_account", "line 4: grant_dead", "line 5: not an object", "line 6: not an object"]
     {
@@ -157,7 +169,7 @@ async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
     let right = there.import(&lines).await;
     assert_eq!(
         summary(&right),
-        "1 imported, 0 known, 0 refused",
+        "1 imported, 0 already known, 0 rejected",
         "the refused token was not used: {right:?}"
     );
     assert_eq!(there.app().database.count(sql::CONNECTIONS).await, 2);
@@ -168,7 +180,11 @@ async fn the_same_token_twice_in_a_file_is_used_once() {
     let mut there = Elsewhere::with(strict(), &[ACME]).await;
     let lines = vec![there.line(0); 5];
     let ended = there.import(&lines).await;
-    assert_eq!((ended.code, summary(&ended)), (Some(0), "1 imported, 4 known, 0 refused"), "{ended:?}");
+    assert_eq!(
+        (ended.code, summary(&ended)),
+        (Some(0), "1 imported, 4 already known, 0 rejected"),
+        "{ended:?}"
+    );
     assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 1);
     assert!(there.app().hubspot.journal().iter().all(|call| !call.superseded));
 }
@@ -183,7 +199,11 @@ async fn a_token_that_another_users_connection_has_or_had_is_not_touched() {
         let mut other = there.line(0);
         other["external_user_id"] = json!("somebody else");
         let ended = there.import(&[other]).await;
-        assert_eq!((ended.code, summary(&ended)), (Some(1), "0 imported, 0 known, 1 refused"), "{ended:?}");
+        assert_eq!(
+            (ended.code, summary(&ended)),
+            (Some(1), "0 imported, 0 already known, 1 rejected"),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains("line 1: refresh_token_in_use"), "{}", ended.stderr);
         assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), used);
         assert_eq!(there.app().database.count(sql::CONNECTIONS).await, 1);
@@ -198,7 +218,7 @@ async fn another_token_for_the_same_user_and_account_takes_the_place_of_the_old_
     let lines = [there.line(0)];
     assert_eq!(there.import(&lines).await.code, Some(0));
     let before = there.app().database.column(sql::ID).await;
-    assert_eq!(summary(&there.import(&[other]).await), "1 imported, 0 known, 0 refused");
+    assert_eq!(summary(&there.import(&[other]).await), "1 imported, 0 already known, 0 rejected");
     let app = there.app();
     assert_eq!(app.database.column(sql::ID).await, before);
     assert_eq!(app.database.generation().await, 2);
@@ -217,7 +237,11 @@ async fn a_failure_that_passes_is_tried_again_and_refused_credentials_end_quickl
     there.app = Some(app);
     let lines = vec![there.line(1); 3];
     let ended = there.import(&lines).await;
-    assert_eq!((ended.code, summary(&ended)), (Some(1), "0 imported, 0 known, 3 refused"), "{ended:?}");
+    assert_eq!(
+        (ended.code, summary(&ended)),
+        (Some(1), "0 imported, 0 already known, 3 rejected"),
+        "{ended:?}"
+    );
     assert!(ended.stderr.contains("client_rejected"), "{ended:?}");
     let secret = crate::harness::process::value(&right, "HUBSPOT_CLIENT_SECRET");
     let app = there.app.take().unwrap().restarted(&[("HUBSPOT_CLIENT_SECRET", &secret)]).await;

@@ -321,7 +321,7 @@ async fn all_that_is_stored_moves_to_a_new_key_beside_the_running_service() {
     let rotated = run(&["keys", "rotate"], &app.variables);
 
     assert_eq!(rotated.code, Some(0), "{} {}", rotated.stdout, rotated.stderr);
-    assert!(rotated.stdout.starts_with("3 row(s) are now sealed under"), "{}", rotated.stdout);
+    assert!(rotated.stdout.starts_with("3 row(s) re-encrypted with"), "{}", rotated.stdout);
     assert_eq!((under(&app, &old).await, under(&app, &new).await), (0, 3));
     let again = run(&["keys", "rotate"], &app.variables);
     assert!(again.stdout.starts_with("0 row(s)"), "{}", again.stdout);
@@ -352,11 +352,11 @@ async fn a_row_that_cannot_be_opened_is_counted_and_keeps_no_other_from_moving()
 
     assert_eq!(rotated.code, Some(1));
     assert!(
-        rotated.stdout.contains("1 row(s) are now") && rotated.stdout.contains("1 are not"),
+        rotated.stdout.contains("1 row(s) re-encrypted") && rotated.stdout.contains("1 are not"),
         "{}",
         rotated.stdout
     );
-    assert!(rotated.stdout.contains("cannot be opened"), "{}", rotated.stdout);
+    assert!(rotated.stdout.contains("cannot be decrypted"), "{}", rotated.stdout);
     assert_eq!((under(&app, &old).await, under(&app, &new).await), (1, 1));
 }
 

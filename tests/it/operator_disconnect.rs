@@ -27,7 +27,7 @@ async fn an_operator_ends_one_connection_and_then_all() {
 
     let one = run(&["connections", "disconnect", &id], &variables);
     assert_eq!(one.code, Some(0), "{}", one.stderr);
-    assert_eq!(one.stdout, "1 connection(s) have ended; 1 of their grants at HubSpot too\n");
+    assert_eq!(one.stdout, "1 connection(s) disconnected; 1 of their grants revoked at HubSpot\n");
     assert!(hubspot.grants().iter().all(|grant| grant.hub_id != ACME));
     let again = run(&["connections", "disconnect", &id], &variables);
     assert_eq!((again.code, database.count(sql::CONNECTIONS).await), (Some(1), 19));
@@ -38,8 +38,8 @@ async fn an_operator_ends_one_connection_and_then_all() {
     hubspot.script(Rule::times(Kind::Revoke, 3, Fault::CloseBeforeAnswer));
     let all = run(&["connections", "revoke", "--all"], &variables);
     assert_eq!(all.code, Some(0), "{}", all.stderr);
-    assert!(all.stdout.starts_with("19 connection(s) have ended; 16 of their grants"), "{}", all.stdout);
-    assert!(all.stdout.contains("3 grant(s) could not be ended yet"), "{}", all.stdout);
+    assert!(all.stdout.starts_with("19 connection(s) disconnected; 16 of their grants"), "{}", all.stdout);
+    assert!(all.stdout.contains("3 grant(s) could not be revoked yet"), "{}", all.stdout);
     assert_eq!((database.count(sql::CONNECTIONS).await, hubspot.grants().len()), (0, 3));
     let app = TestApp::again(hubspot, database, variables, clock).await;
     app.database.make_revocations_due().await;
@@ -66,7 +66,11 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     assert_eq!(database.connections(sql::NEEDS_REAUTH).await, 0, "nothing happens by accident");
     let given_up = run(&["keys", "give-up", &lost, "--accept-key-loss"], &variables);
     assert_eq!(given_up.code, Some(0), "{}", given_up.stderr);
-    assert!(given_up.stdout.starts_with("2 connection(s) need their people again"), "{}", given_up.stdout);
+    assert!(
+        given_up.stdout.starts_with("2 connection(s) need their users to reconnect"),
+        "{}",
+        given_up.stdout
+    );
 
     let status = run(&["keys", "status"], &variables);
     assert!(status.code == Some(0) && !status.stdout.contains("MISSING"), "{}", status.stdout);
@@ -74,7 +78,7 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     assert_eq!(rotated.code, Some(0), "{} {}", rotated.stdout, rotated.stderr);
     let id = database.column_of(ACME, sql::ID).await;
     let explained = run(&["connections", "explain", &id], &variables);
-    assert!(explained.stdout.contains("the key that it was sealed under is lost"), "{}", explained.stdout);
+    assert!(explained.stdout.contains("the encryption key of its tokens is lost"), "{}", explained.stdout);
     let app = TestApp::again(hubspot, database, variables, clock).await;
     app.assert_one_job_each().await;
     assert_eq!(browser.status().await["status"], "needs_reauth");

@@ -203,7 +203,7 @@ async fn projects_are_created_listed_changed_and_deleted_on_the_command_line() {
     let made = run(&["api-keys", "create", "backend", "--scope", "proxy", "--project", "second"]);
     assert_eq!(made.code, Some(0), "{made:?}");
     let refused = run(&["projects", "delete", "second"]);
-    assert!(refused.code == Some(1) && refused.stderr.contains("keys in use"), "{refused:?}");
+    assert!(refused.code == Some(1) && refused.stderr.contains("active keys"), "{refused:?}");
     let keys = run(&["api-keys", "list"]).stdout;
     let line = keys.lines().find(|line| line.contains("project second")).expect("the key");
     assert_eq!(run(&["api-keys", "revoke", line.split_whitespace().next().unwrap()]).code, Some(0));

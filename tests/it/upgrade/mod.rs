@@ -44,7 +44,7 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
     let doctor = run(&["doctor"], &app.variables);
     assert!(doctor.code == Some(0) && !doctor.stdout.contains("WRONG"), "{doctor:?}");
     let keys = run(&["keys", "status"], &app.variables);
-    let sealed = format!("seals  {} stored token(s)\n", CONNECTIONS + OTHER_SEALED);
+    let sealed = format!("encrypts  {} stored token(s)\n", CONNECTIONS + OTHER_SEALED);
     assert!(keys.code == Some(0) && keys.stdout.ends_with(&sealed), "{keys:?}");
 
     // Beside those of the host's users: one of a browser, the frozen one, and one that HubSpot had ended before.
