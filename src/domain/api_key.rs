@@ -12,7 +12,7 @@ use super::secret::Secret;
 use super::text_enum::text_enum;
 
 text_enum! {
-    /// What a key is good for.
+    /// A scope of an API key.
     pub enum ApiScope: UnknownScope {
         /// `tokens:read`: to borrow access tokens.
         TokensRead = "tokens:read",

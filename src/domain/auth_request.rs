@@ -165,7 +165,7 @@ pub const AUTH_REQUEST_RETENTION: std::time::Duration = std::time::Duration::fro
 pub const HANDOFF_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
 text_enum! {
-    /// How far an attempt has come. The last four are final.
+    /// The status of an authorization request. The last four values are final.
     pub enum AuthorizationStatus: UnknownText {
         /// The person is at HubSpot.
         AwaitingUser = "awaiting_user",

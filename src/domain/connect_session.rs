@@ -8,7 +8,7 @@ use super::text_enum::{UnknownText, text_enum};
 pub const CONNECT_SESSION_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 text_enum! {
-    /// How far a connect session has come. The last three are final.
+    /// The status of a connect session. The last three values are final.
     pub enum ConnectSessionStatus: UnknownText {
         /// Attempts may begin.
         Open = "open",

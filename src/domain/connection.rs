@@ -29,7 +29,7 @@ text_enum! {
 }
 
 text_enum! {
-    /// The outcome at HubSpot of ending a connection.
+    /// The status of the revocation at HubSpot.
     pub enum Revocation: UnknownText {
         /// HubSpot has revoked the grant.
         Done = "done",

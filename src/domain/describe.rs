@@ -1,22 +1,22 @@
-//! How a connection fares, in plain words: for the person at the terminal and for the host's backend.
+//! The status of a connection in sentences, for the operator and for the host's backend.
 
 use super::clock::Timestamp;
 use super::connection::ConnectionStatus;
 use super::failure::FailureCode;
 use super::token::Token;
 
-/// What is planned for a connection.
+/// The refresh schedule of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RefreshPlan {
-    /// When it is refreshed next; an active connection always has such a time.
+    /// The time of the next refresh; an active connection always has one.
     pub run_at: Option<Timestamp>,
     /// Failed attempts since the last success.
     pub attempts: i64,
-    /// Until when somebody is at it.
+    /// The end of the current lease on the refresh job.
     pub lease_until: Option<Timestamp>,
 }
 
-/// Sentences that say how a connection fares and what will happen next.
+/// Returns sentences about the status of a connection and what will happen next.
 pub fn describe(token: &Token, plan: RefreshPlan, now: Timestamp) -> Vec<String> {
     let mut text = vec![
         format!(
@@ -25,12 +25,12 @@ pub fn describe(token: &Token, plan: RefreshPlan, now: Timestamp) -> Vec<String>
             token.hub_domain.as_deref().unwrap_or("not known yet")
         ),
         format!(
-            "First connected {}, last approved by the person {}.",
+            "First connected {}, last authorized by the user {}.",
             token.created_at.rfc3339(),
             token.connected_at.rfc3339()
         ),
         format!(
-            "Its tokens are of generation {}, received {}; the access token expires {}.",
+            "Token generation {}, received {}; the access token expires {}.",
             token.generation,
             token.obtained_at.rfc3339(),
             token.expires_at.rfc3339()
@@ -42,7 +42,7 @@ pub fn describe(token: &Token, plan: RefreshPlan, now: Timestamp) -> Vec<String>
     ];
     let missing = token.missing_scopes();
     if !missing.is_empty() {
-        text.push(format!("Asked for and not granted: {missing}."));
+        text.push(format!("Requested but not granted: {missing}."));
     }
     text.push(status(token, now));
     if let (Some(error), Some(since)) = (&token.last_error, token.error_since) {
@@ -50,7 +50,7 @@ pub fn describe(token: &Token, plan: RefreshPlan, now: Timestamp) -> Vec<String>
     }
     if let Some(run_at) = plan.run_at {
         text.push(format!(
-            "The next refresh is planned for {} after {} failed attempt(s).",
+            "The next refresh is scheduled for {} after {} failed attempt(s).",
             run_at.rfc3339(),
             plan.attempts
         ));
@@ -65,11 +65,11 @@ fn status(token: &Token, now: Timestamp) -> String {
     let error = token.last_error.as_deref().and_then(|code| code.parse().ok());
     match token.status_at(now) {
         ConnectionStatus::Active => "It is active: it is refreshed before it expires.".to_owned(),
-        ConnectionStatus::Degraded => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
+        ConnectionStatus::Degraded => "It is degraded: the access token has expired and no refresh has succeeded yet.".to_owned(),
         ConnectionStatus::NeedsReauth if error == Some(FailureCode::KeyLost) => {
-            "It needs its person: the key that it was sealed under is lost. Nothing is refreshed until they reconnect.".to_owned()
+            "The user must reconnect: the encryption key of its tokens is lost. It is not refreshed until then.".to_owned()
         }
-        ConnectionStatus::NeedsReauth => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
-        status @ ConnectionStatus::IntegrityError => format!("Its status is {status}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
+        ConnectionStatus::NeedsReauth => "The user must reconnect: HubSpot has rejected the refresh token twice. It is not refreshed until then.".to_owned(),
+        status @ ConnectionStatus::IntegrityError => format!("Its status is {status}: the stored tokens are damaged. No access token is available; the user must reconnect."),
     }
 }

@@ -17,7 +17,7 @@ use super::scopes::Scopes;
 use super::text_enum::{UnknownText, not_a_number, text_enum};
 
 text_enum! {
-    /// What has happened.
+    /// The type of an event.
     #[derive(PartialOrd, Ord)]
     pub enum EventType: UnknownText {
         /// A person has connected an account.
@@ -109,47 +109,47 @@ pub fn id_of(connection: ConnectionId, sequence: i64) -> String {
     format!("evt_{}_{sequence}", connection.uuid().simple())
 }
 
-/// What a message says of a connection at the moment of the event. Never a token.
+/// The data of an event about a connection, as of the time of the event. It never contains a token.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ConnectionEventData)]
 pub struct ConnectionData<'a> {
-    /// Which connection.
+    /// The connection.
     #[schema(value_type = uuid::Uuid)]
     pub connection_id: ConnectionId,
-    /// The place of this event among those of the connection.
+    /// The position of this event among those of the connection.
     pub sequence: i64,
-    /// Whom the host's backend has connected it for, if it was the backend.
+    /// The host's user who owns the connection, if the host's backend created it.
     pub external_user_id: Option<&'a str>,
-    /// Which HubSpot account, where it is known by now.
+    /// The HubSpot account, if it is known yet.
     #[schema(value_type = Option<i64>)]
     pub portal_id: Option<PortalId>,
-    /// Its website, where it is known by now.
+    /// The account's website, if it is known yet.
     pub hub_domain: Option<&'a str>,
     /// `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`.
     #[schema(pattern = "^(active|degraded|needs_reauth|integrity_error|disconnected)$")]
     pub status: &'a str,
-    /// The granted scopes; null as long as HubSpot has not named them.
+    /// The granted scopes; null until HubSpot has named them.
     #[schema(value_type = Option<Vec<String>>)]
     pub scopes: Option<&'a Scopes>,
-    /// A stable code that says why, where there is one.
+    /// The reason, if there is one, as a stable code.
     pub reason: Option<&'a str>,
 }
 
-/// What a message says of an install that waits to be claimed. Its account's name is not known yet at that moment.
+/// The data of an event about an unclaimed install. The account's name is not known yet.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = InstallEventData)]
 pub struct InstallData {
-    /// Which install.
+    /// The install.
     #[schema(value_type = uuid::Uuid)]
     pub install_id: InstallId,
-    /// The account that has installed the app.
+    /// The HubSpot account in which the app was installed.
     #[schema(value_type = i64)]
     pub portal_id: PortalId,
-    /// Until when it can be claimed (RFC 3339).
+    /// The time until which the install can be claimed (RFC 3339).
     pub expires_at: String,
 }
 
-/// What a message says of a connect session with a link.
+/// The data of an event about a connect session with a link.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ConnectSessionEventData)]
 pub struct ConnectSessionData<'a> {
@@ -161,28 +161,28 @@ pub struct ConnectSessionData<'a> {
     pub external_user_id: &'a ExternalUserId,
     /// `awaiting_confirmation`, `connected`, `expired` or `cancelled`.
     pub status: ConnectSessionStatus,
-    /// The connection that it has led to, or was to reconnect.
+    /// The connection that was created, or that was to be reconnected.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub connection_id: Option<ConnectionId>,
-    /// A stable code that says why it has ended without a connection.
+    /// The failure reason, as a stable code.
     pub reason: Option<&'a str>,
 }
 
-/// What a message says of the app whose credentials HubSpot refuses.
+/// The data of an event about the app whose credentials HubSpot rejects.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = AppEventData)]
 pub struct AppData {
     /// The client id of the HubSpot app.
     pub client_id: String,
-    /// A stable code that says why.
+    /// The reason, as a stable code.
     pub reason: &'static str,
 }
 
-/// What a test message says.
+/// The data of a test event.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = TestEventData)]
 pub struct TestData {
-    /// The endpoint that is tested.
+    /// The endpoint under test.
     #[schema(value_type = uuid::Uuid)]
     pub webhook_id: WebhookId,
 }

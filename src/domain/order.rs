@@ -9,7 +9,7 @@ text_enum! {
         /// The oldest first.
         #[default]
         Asc = "asc",
-        /// The newest first.
+        /// The connections, the newest first.
         Desc = "desc",
     }
 }

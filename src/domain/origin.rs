@@ -25,7 +25,7 @@ pub enum OriginError {
     #[error("is not an origin such as https://app.example.com")]
     NotAnOrigin,
     /// `*`, or a star inside the host.
-    #[error("has a wildcard; list each origin by itself")]
+    #[error("has a wildcard; list each origin separately")]
     Wildcard,
     /// It has more than scheme, host and port, or is not spelled as browsers send it.
     #[error("must be written as browsers send it: {0}")]

@@ -41,15 +41,15 @@ pub struct Token {
     pub refresh_fingerprint: String,
     /// When the access token was received.
     pub obtained_at: Timestamp,
-    /// When the access token expires.
+    /// The expiry time of the access token.
     pub expires_at: Timestamp,
     /// The code of the last failed refresh, until one succeeds.
     pub last_error: Option<String>,
-    /// Since when refreshes fail.
+    /// The time since which refreshes fail.
     pub error_since: Option<Timestamp>,
     /// When it was first connected.
     pub created_at: Timestamp,
-    /// When the person last approved it.
+    /// The time of the last authorization by the user.
     pub connected_at: Timestamp,
     /// When the background asks for the account's details, unless they are known.
     pub details_due_at: Option<Timestamp>,

@@ -67,7 +67,7 @@ text_enum! {
 }
 
 text_enum! {
-    /// How far a delivery is.
+    /// The status of a delivery.
     pub enum DeliveryStatus: UnknownText {
         /// To be tried, for the first time or again.
         Pending = "pending",

@@ -35,13 +35,13 @@ pub struct WebhookHeaders(BTreeMap<String, Secret>);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidHeaders {
     /// There are more than [`MAX_HEADERS`].
-    #[error("has at most 8 header fields")]
+    #[error("must have at most 8 header fields")]
     TooMany,
     /// The name of a field that is reserved, repeated, or not a name at all.
-    #[error("is not the name of a header field that can be set")]
+    #[error("is not a header field that can be set")]
     Name(String),
     /// The name of a field whose value is too long, or has other than visible ASCII characters and spaces.
-    #[error("has at most 1024 visible ASCII characters and spaces")]
+    #[error("must have at most 1024 visible ASCII characters and spaces")]
     Value(String),
 }
 

@@ -292,7 +292,7 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
 fn with_path(problem: Problem, path: &str) -> Problem {
     match path.trim_end_matches('/') {
         right if right != path && has_path(right) => {
-            problem.hint(format!("The path is `{right}`, without a slash at its end."))
+            problem.hint(format!("The path is `{right}`, without a trailing slash."))
         }
         _ => problem,
     }
@@ -359,7 +359,7 @@ fn log(response: &ServiceResponse<BoxBody>, web: Option<&Web>, started: Instant)
         Some((code, about))
             if !is_api(response.request().path()) && web.is_none_or(|web| web.limits.lines.admit()) =>
         {
-            tracing::info!(code, about, status, duration_ms, "problem shown");
+            tracing::info!(code, about, status, duration_ms, "problem returned");
         }
         Some((code, about)) => tracing::debug!(code, about, status, duration_ms, "request"),
         None => tracing::debug!(status, duration_ms, "request"),

@@ -20,9 +20,9 @@ struct Live {
 /// `GET /livez`: the process is up.
 #[utoipa::path(
     method(get, head), path = "/livez", tag = "service",
-    summary = "Whether the process is up",
+    summary = "Checks that the process is up",
     security(()),
-    responses((status = 200, description = "It is.", body = Live))
+    responses((status = 200, description = "The process is up.", body = Live))
 )]
 pub(super) async fn get_live() -> HttpResponse {
     HttpResponse::Ok().json(Live { status: "ok" })

@@ -39,7 +39,7 @@ impl Templates {
     pub(super) fn page(&self, name: &str, values: &impl Serialize) -> String {
         let rendered = Context::from_serialize(values).and_then(|context| self.0.render(name, &context));
         rendered.unwrap_or_else(|why| {
-            tracing::error!(page = name, error = ?why, "a page could not be rendered");
+            tracing::error!(page = name, error = ?why, "page rendering failed");
             "This page cannot be shown. Please try again.".to_owned()
         })
     }

@@ -148,36 +148,32 @@ async fn an_invalid_field_is_named_with_what_it_takes() {
     let key = app.api_key("sessions:write webhooks connections:write").await;
     let connection = format!("/api/hubspot/connections/{SOME_ID}/uninstall");
     for (path, body, hint) in [
-        (SESSIONS, r#"{"confirm": "maybe"}"#, "`confirm` is `none` or `backend`."),
-        (SESSIONS, r#"{"scopes": ["oauth", 7]}"#, "`scopes[1]` is a string."),
-        (
-            SESSIONS,
-            r#"{"external_user_id": "u", "scopes": ["a b"]}"#,
-            "`scopes[0]` is not a scope as HubSpot writes it.",
-        ),
-        (SESSIONS, "{}", "`external_user_id` is required where there is no `connection_id`."),
-        (SESSIONS, r#"{"expires_in": 1.5}"#, "`expires_in` is a whole number from 0 on."),
+        (SESSIONS, r#"{"confirm": "maybe"}"#, "`confirm` must be `none` or `backend`."),
+        (SESSIONS, r#"{"scopes": ["oauth", 7]}"#, "`scopes[1]` must be a string."),
+        (SESSIONS, r#"{"external_user_id": "u", "scopes": ["a b"]}"#, "`scopes[0]` is not a valid scope."),
+        (SESSIONS, "{}", "`external_user_id` is required without `connection_id`."),
+        (SESSIONS, r#"{"expires_in": 1.5}"#, "`expires_in` must be a whole number, 0 or more."),
         (
             SESSIONS,
             r#"{"external_user_id": "u", "expires_in": 5}"#,
-            "`expires_in` is a number of seconds from 60 to 604800.",
+            "`expires_in` must be a number of seconds from 60 to 604800.",
         ),
         ("/api/hubspot/webhooks", "{}", "`url` is required."),
         (
             "/api/hubspot/webhooks",
             r#"{"url": "https://a.example", "headers": {"host": "b"}}"#,
-            "`headers.host` is not the name of a header field that can be set.",
+            "`headers.host` is not a header field that can be set.",
         ),
         (
             connection.as_str(),
             r#"{"confirm": true, "force": 1}"#,
             "`force` is not a field of this request; the fields are `confirm`.",
         ),
-        (connection.as_str(), r#"{"confirm": 1}"#, "`confirm` is `true` or `false`."),
+        (connection.as_str(), r#"{"confirm": 1}"#, "`confirm` must be `true` or `false`."),
         (
             "/api/hubspot/connections/0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10/refresh",
             r#"{"force": true}"#,
-            "The body has no fields in this request.",
+            "The body must have no fields in this request.",
         ),
     ] {
         let request = app.browser().request(Method::POST, path).bearer_auth(&key).body(body);
@@ -201,7 +197,7 @@ async fn a_path_with_a_slash_too_many_is_told_the_right_one() {
     ] {
         let answer = app.api(&key, Method::GET, &format!("{path}/"), None).await;
         let problem = assert_problem(&answer, 404, "not_found", path);
-        assert_eq!(problem["hint"], format!("The path is `{path}`, without a slash at its end."), "{path}");
+        assert_eq!(problem["hint"], format!("The path is `{path}`, without a trailing slash."), "{path}");
     }
     let nowhere = app.api(&key, Method::GET, "/api/hubspot/nothing/", None).await;
     assert!(assert_problem(&nowhere, 404, "not_found", "nothing").get("hint").is_none());

@@ -145,7 +145,7 @@ async fn a_key_that_is_none_is_refused_with_what_is_wrong_about_it() {
         ("", "The key is empty."),
         ("\"\"", "The key is empty."),
         (long.as_str(), "The key has more than 255 characters."),
-        ("ключ", "The key has characters beyond ASCII."),
+        ("ключ", "The key has characters outside ASCII."),
         ("a\"b", "The key has quotation marks or backslashes inside."),
     ] {
         let request = app

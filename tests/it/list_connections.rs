@@ -75,7 +75,7 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
         "hub_user": "ada@acme.example",
         "time_zone": "US/Eastern",
         "status": "active",
-        "status_text": "Access is renewed by itself, always before it expires.",
+        "status_text": "Access is refreshed automatically, before it expires.",
         "scopes": ["oauth", "crm.objects.contacts.read"],
         "missing_scopes": [],
         "metadata": {"team": "north"},
@@ -160,7 +160,7 @@ async fn connections_are_found_by_user_account_and_status() {
     assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "nobody has looked yet");
     assert!(ids(&backend.list("?status=active").await).is_empty());
     app.refresh_due().await;
-    let text = "Access could not be renewed in time. We keep trying; nothing is lost.";
+    let text = "Access could not be refreshed in time. We keep trying; nothing is lost.";
     for one in backend.list("?status=degraded").await["data"].as_array().unwrap() {
         assert_eq!((&one["status_text"], &one["last_error"]), (&json!(text), &json!("provider_unreachable")));
     }
@@ -171,7 +171,7 @@ async fn connections_are_found_by_user_account_and_status() {
         (ids(&refused), &refused["data"][0]["last_error"]),
         (vec![acme.clone()], &json!("grant_dead"))
     );
-    let text = "HubSpot has refused to renew this access. If it refuses once more, you have to reconnect.";
+    let text = "HubSpot rejected the refresh of this access. If it does so again, you have to reconnect.";
     assert_eq!(refused["data"][0]["status_text"], text);
     for _ in 0..4 {
         app.advance(120);

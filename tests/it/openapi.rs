@@ -20,7 +20,7 @@ const PAGES: [&str; 20] = [
     "get_link",
     "start_by_link",
     "start_by_form",
-    "prove_opener",
+    "verify_opener",
     "finish_auth",
     "take_handoff",
     "read_link",

@@ -18,27 +18,27 @@ use crate::services::ApiKey;
 /// The maximum length of a key: longer than any.
 const MAX_KEY_LENGTH: usize = 200;
 
-/// The key of a request that takes no query parameters, if it has this scope.
+/// Returns the API key of a request without query parameters, if it has this scope.
 ///
 /// # Errors
-/// What [`authenticate`] says, and `bad_request` (400) if there is a query.
+/// The errors of [`authenticate`], and `bad_request` (400) if there is a query.
 pub async fn caller(request: &HttpRequest, web: &Web, scope: ApiScope) -> Result<Arc<ApiKey>, Problem> {
     let key = authenticate(request, web, scope).await?;
     ApiQuery::none(request)?;
     Ok(key)
 }
 
-/// The key that a request shows (RFC 6750 section 2.1), if it has this scope.
+/// Returns the API key of a request (RFC 6750 section 2.1), if it has this scope.
 ///
 /// # Errors
-/// What [`any_caller`] says, and `api_key_scope_missing` (403).
+/// The errors of [`any_caller`], and `api_key_scope_missing` (403).
 pub async fn authenticate(request: &HttpRequest, web: &Web, scope: ApiScope) -> Result<Arc<ApiKey>, Problem> {
     let key = any_caller(request, web).await?;
     if key.may(scope) {
         return Ok(key);
     }
     Err(Problem::new(ProblemCode::ApiKeyScopeMissing)
-        .hint(format!("This call needs a key with the scope {scope}.")))
+        .hint(format!("This call requires a key with the scope {scope}.")))
 }
 
 /// Returns the connection of this id. One of another project than the key's is reported as not found.
@@ -52,7 +52,7 @@ pub(super) async fn connection_of(web: &Web, key: &ApiKey, id: &str) -> Result<C
     is_theirs.then_some(id).ok_or_else(not_found)
 }
 
-/// The key that a request shows, whatever it is good for.
+/// Returns the API key of a request, with any scopes.
 ///
 /// # Errors
 /// `api_key_missing` and `api_key_invalid` (401), `rate_limited_key` and `rate_limited` (429), or the database's.
@@ -65,13 +65,13 @@ pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<A
     Ok(key)
 }
 
-/// The same for a layer around the handlers: what is wrong with a key, the handler says, and counts it.
+/// Returns the API key for a middleware. An invalid key is reported and counted by the handler.
 pub(super) async fn recognised(request: &ServiceRequest, web: &Web) -> Option<Arc<ApiKey>> {
     let shown = shown(request.request()).ok()?;
     web.services.platform.api_keys.authenticate(&shown).await.ok().flatten()
 }
 
-/// Whoever guesses is told to slow down. A good key is let in whatever others try from the same address.
+/// Invalid keys are rate limited by address. A valid key is accepted whatever others try from the same address.
 fn wrong(request: &HttpRequest, web: &Web) -> Problem {
     match address(request, web).is_some_and(|address| web.limits.wrong_keys.admit(address)) {
         true => Problem::new(ProblemCode::ApiKeyInvalid),
@@ -94,7 +94,7 @@ fn bearer(line: &str) -> Option<&str> {
     fits.then_some(key)
 }
 
-/// What a 401 says of how to come again (RFC 6750 section 3).
+/// Returns the challenge of a 401 or 403 (RFC 6750 section 3).
 pub fn challenge(code: ProblemCode) -> Option<HeaderValue> {
     match code {
         ProblemCode::ApiKeyMissing => Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\"")),

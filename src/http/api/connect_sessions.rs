@@ -1,4 +1,4 @@
-//! /api/hubspot/connect-sessions: the host's backend says which of its users is connecting.
+//! /api/hubspot/connect-sessions: the host's backend names the user who is connecting.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,26 +24,26 @@ use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody, whole_number};
 use crate::services::{ConnectSessionFilter, NewSession, SessionView};
 
-/// As many bytes of JSON as the host may keep with a connection.
+/// The maximum size of a connection's metadata, in bytes of JSON.
 const MAX_METADATA_LENGTH: usize = 4096;
-/// As many characters as a person is shown of who is asking.
+/// The maximum number of characters of `requested_by`.
 const MAX_REQUESTED_BY_LENGTH: usize = 120;
 /// The maximum number of scopes: HubSpot has about two hundred.
 const MAX_SCOPES: usize = 200;
 const WEEK: u64 = 7 * 24 * 3600;
 
-/// What a connect session is to be like.
+/// A new connect session.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateConnectSession {
-    /// Your own id of the user whose connection it is to be. May be left out where `connection_id` is given.
+    /// Your id of the user who will own the connection. May be omitted if `connection_id` is given.
     #[schema(value_type = Option<ExternalUserIdWord>)]
     external_user_id: Option<ExternalUserId>,
-    /// Renews this connection, with the same account and no other.
+    /// The connection to reconnect, with the same HubSpot account.
     #[schema(value_type = Option<uuid::Uuid>)]
     connection_id: Option<ConnectionId>,
-    /// Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error page,
-    /// is added. A reconnect asks for what the connection has besides, as optional scopes.
+    /// Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error
+    /// page, is added. A reconnect also requests the other scopes of the connection, as optional scopes.
     #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200, example = json!(["oauth", "crm.objects.contacts.read"]))]
     scopes: Option<Vec<String>>,
     /// Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
@@ -52,34 +52,35 @@ pub struct CreateConnectSession {
     /// Whether connecting fails with `scopes_missing` if the account grants fewer than the required scopes, instead of
     /// HUBSPOT_REQUIRE_ALL_SCOPES.
     require_scopes: Option<bool>,
-    /// The one HubSpot account that may be connected.
+    /// The only HubSpot account that may be connected.
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     portal_id: Option<u64>,
-    /// The pages that may use it, out of those listed in HOST_ORIGINS and for your project; all of these if left out.
+    /// The origins of the pages that may use the session. Each must be listed in HOST_ORIGINS and for your project; all
+    /// of them if omitted.
     #[schema(example = json!(["https://app.example.com"]))]
     allowed_origins: Option<Vec<String>>,
-    /// Where the browser goes in the end, if no popup is open: an address of one of these pages. With a link, the last
+    /// The URL to which the browser returns if no popup is open, on one of the allowed origins. With a link, the last
     /// page has a button that leads there.
     #[schema(max_length = 2048, pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,
-    /// What you want to find with the connection: up to 4 kB of JSON.
+    /// Your metadata of the connection: up to 4 kB of JSON.
     metadata: Option<BTreeMap<String, Value>>,
-    /// Who is asking, in words for the person who opens the link.
+    /// The name of the requester, shown to the user who opens the link.
     #[schema(max_length = 120, example = "Anna Smith, anna@example.com")]
     requested_by: Option<String>,
     /// `backend`: nothing is connected until you complete the session.
     confirm: Option<Confirm>,
-    /// Makes a link that somebody else may open, such as an administrator. It implies `confirm: backend`.
+    /// Whether to create a link that another person may open, such as an administrator. It implies `confirm: backend`.
     #[serde(default)]
     hosted: bool,
-    /// How long it is good: half an hour if left out, a week with a link.
+    /// The lifetime of the session in seconds: half an hour if omitted, a week with a link.
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 60, maximum = 604800)]
     expires_in: Option<u64>,
 }
 
-/// Your id of one of your users: nothing invisible in it, and no space at its ends.
+/// Your id of one of your users, without invisible characters and without spaces at its ends.
 #[derive(ToSchema)]
 #[schema(as = ExternalUserId, value_type = String, max_length = 255, example = "user_42")]
 #[expect(dead_code, reason = "the domain reads it; this says how it is written")]
@@ -91,13 +92,13 @@ pub struct ExternalUserIdWord(String);
 #[expect(dead_code, reason = "scopes are read as text; this says how they are written")]
 pub struct ScopeWord(String);
 
-/// Who has the last word.
+/// The party that confirms the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Confirm {
-    /// Nobody: a page of yours that began it is proof enough.
+    /// No confirmation: it is enough that one of your pages started the authorization request.
     None,
-    /// Your backend.
+    /// Confirmation by your backend.
     Backend,
 }
 
@@ -109,12 +110,12 @@ pub struct ConnectSessionBody {
     #[schema(value_type = String)]
     external_user_id: ExternalUserId,
     status: ConnectSessionStatus,
-    /// The connection: what it has led to, or what it is to renew.
+    /// The connection that was created, or that is to be reconnected.
     #[schema(value_type = Option<uuid::Uuid>)]
     connection_id: Option<ConnectionId>,
-    /// Why the last attempt came to nothing: one of the error codes.
+    /// The error code of the last failed authorization request.
     error_code: Option<String>,
-    /// What awaits your word.
+    /// The pending grant that you have to confirm.
     awaiting: Option<Awaiting>,
     #[schema(value_type = Option<i64>)]
     portal_id: Option<PortalId>,
@@ -124,52 +125,52 @@ pub struct ConnectSessionBody {
     expires_at: String,
 }
 
-/// The grant that awaits the backend's word.
+/// The pending grant, which the backend has to confirm.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Awaiting {
-    /// The attempt by which it came.
+    /// The authorization request that created the grant.
     #[schema(value_type = uuid::Uuid)]
     flow: FlowId,
-    /// The HubSpot account that was approved.
+    /// The HubSpot account that the user authorized.
     #[schema(value_type = i64)]
     portal_id: PortalId,
-    /// Its website, where HubSpot has told it.
+    /// The account's website, if HubSpot has named it.
     hub_domain: Option<String>,
-    /// What was granted.
+    /// The granted scopes.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<Scopes>,
-    /// After this it ends by itself.
+    /// The time at which the grant is discarded if it is not confirmed.
     expires_at: String,
 }
 
-/// A connect session with what opens it, shown this once.
+/// A connect session with its token or link, which is returned only once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewConnectSession {
     #[serde(flatten)]
     session: ConnectSessionBody,
-    /// For your page, which gives it to the SDK. It belongs into no address and no log. Null with a link.
+    /// The token that your page passes to the SDK. Never put it into a URL or a log. Null with a link.
     token: Option<String>,
-    /// For whoever is to approve. What opens it stands behind the `#`.
+    /// The link for the user who authorizes. Its secret is the fragment, after the `#`.
     link: Option<String>,
 }
 
-/// Who has approved.
+/// The user who authorized the connection.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompleteConnectSession {
-    /// Your id of the user who is in front of your page now, from your own session: not from the request that told you
-    /// of this session.
+    /// Your id of the user who is in front of your page now. Take it from your own session, not from the request that
+    /// named the connect session.
     #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
 }
 
-/// Makes a connect session for one of your users.
+/// Creates a connect session for one of your users.
 #[utoipa::path(
     post, path = "/api/hubspot/connect-sessions", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     request_body = CreateConnectSession,
     responses(
-        (status = 201, description = "The session. Its token or link is shown this once.", body = NewConnectSession),
+        (status = 201, description = "The session. Its token or link is returned only once.", body = NewConnectSession),
         (status = 400, description = "`invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`"),
         (status = 404, description = "`connection_not_found`: no connection of this user has the `connection_id`."),
     )
@@ -195,18 +196,18 @@ pub async fn create_connect_session(
     Ok(HttpResponse::Created().insert_header((LOCATION, place)).json(body))
 }
 
-/// Lists connect sessions, the newest first. They are remembered for a week after they have expired.
+/// Lists connect sessions, the newest first. They are kept for a week after they expire.
 #[utoipa::path(
     get, path = "/api/hubspot/connect-sessions", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     params(
         PageParams,
-        ("external_user_id" = Option<String>, Query, description = "Those of this user."),
-        ("status" = Option<ConnectSessionStatus>, Query, description = "Those with this status."),
+        ("external_user_id" = Option<String>, Query, description = "Only the sessions of this user."),
+        ("status" = Option<ConnectSessionStatus>, Query, description = "Only the sessions with this status."),
     ),
     responses(
-        (status = 200, description = "A page of sessions. `awaiting` is null here.", body = Page<ConnectSessionBody>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 200, description = "A page of sessions. `awaiting` is always null here.", body = Page<ConnectSessionBody>),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
     )
 )]
 pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Handled {
@@ -225,7 +226,7 @@ pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Hand
     Ok(page.answer(sessions, |session| session.id, body))
 }
 
-/// Shows how a connect session fares.
+/// Returns a connect session.
 #[utoipa::path(
     get, path = "/api/hubspot/connect-sessions/{id}", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
@@ -242,17 +243,17 @@ pub async fn get_connect_session(request: HttpRequest, web: Data<Web>, id: Path<
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
-/// Confirms that the user in front of your page is the one who has approved.
+/// Confirms that the user in front of your page is the one who authorized the connection.
 ///
-/// If you name another user than the session was made for, the session ends and nothing is connected: somebody has had
-/// one person approve for another.
+/// If you name a different user than the session was created for, the session ends and nothing is connected: one user
+/// was led to authorize for another.
 #[utoipa::path(
     post, path = "/api/hubspot/connect-sessions/{id}/complete", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path)),
     request_body = CompleteConnectSession,
     responses(
-        (status = 200, description = "The session, connected.", body = ConnectSessionBody),
+        (status = 200, description = "The connected session.", body = ConnectSessionBody),
         (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 403, description = "`api_key_scope_missing`, `external_user_mismatch`"),
         (status = 404, description = "`connect_session_not_found`"),
@@ -272,13 +273,13 @@ pub async fn complete_connect_session(
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
-/// Ends a connect session that has led to nothing yet, and the grant that awaits your word with it.
+/// Cancels a connect session that is not connected yet, and discards its pending grant.
 #[utoipa::path(
     delete, path = "/api/hubspot/connect-sessions/{id}", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path)),
     responses(
-        (status = 200, description = "The session as it is now; one that was connected stays so.", body = ConnectSessionBody),
+        (status = 200, description = "The session after the call; a connected session stays connected.", body = ConnectSessionBody),
         (status = 404, description = "`connect_session_not_found`"),
     )
 )]
@@ -294,7 +295,7 @@ pub async fn delete_connect_session(
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
-/// An id of another form is no session's.
+/// Parses an id. A malformed id is treated as not found.
 fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
     id.parse().map_err(|_| Problem::new(ProblemCode::ConnectSessionNotFound))
 }
@@ -304,14 +305,14 @@ impl CreateConnectSession {
         let metadata = metadata_text(self.metadata)?;
         let is_shown = |name: &str| is_name(name) && name.chars().count() <= MAX_REQUESTED_BY_LENGTH;
         if self.requested_by.as_deref().is_some_and(|name| !is_shown(name)) {
-            let name = "has 1 to 120 characters, none of them control or invisible characters";
+            let name = "must have 1 to 120 characters, none of them control or invisible characters";
             return Err(Problem::invalid("/requested_by", name));
         }
         if self.expires_in.is_some_and(|seconds| !(60..=WEEK).contains(&seconds)) {
-            return Err(Problem::invalid("/expires_in", "is a number of seconds from 60 to 604800"));
+            return Err(Problem::invalid("/expires_in", "must be a number of seconds from 60 to 604800"));
         }
         if self.hosted && self.confirm == Some(Confirm::None) {
-            return Err(Problem::invalid("/confirm", "is `backend` with `hosted`"));
+            return Err(Problem::invalid("/confirm", "must be `backend` with `hosted`"));
         }
         Ok(NewSession {
             project,
@@ -332,17 +333,17 @@ impl CreateConnectSession {
     }
 }
 
-/// What the host wants to keep with a connection, as JSON.
+/// Writes a connection's metadata as JSON.
 pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result<Option<String>, Problem> {
     let text = metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
     if text.as_ref().is_some_and(|text| text.len() > MAX_METADATA_LENGTH || text.contains("\\u0000")) {
-        return Err(Problem::invalid("/metadata", "has at most 4 kB of JSON, without zero characters"));
+        return Err(Problem::invalid("/metadata", "must have at most 4 kB of JSON, without zero characters"));
     }
     Ok(text)
 }
 
 pub(super) fn portal(portal_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
-    let refused = || Problem::invalid("/portal_id", "is a number from 0 to 9007199254740991");
+    let refused = || Problem::invalid("/portal_id", "must be a number from 0 to 9007199254740991");
     portal_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
@@ -355,8 +356,8 @@ pub(super) fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<S
     };
     match words.iter().position(|word| !plain(word)) {
         None if words.len() <= MAX_SCOPES => Ok(Some(words.iter().collect())),
-        None => Err(Problem::invalid(place, format_args!("has at most {MAX_SCOPES} scopes"))),
-        Some(at) => Err(Problem::invalid(format!("{place}/{at}"), "is not a scope as HubSpot writes it")),
+        None => Err(Problem::invalid(place, format_args!("must have at most {MAX_SCOPES} scopes"))),
+        Some(at) => Err(Problem::invalid(format!("{place}/{at}"), "is not a valid scope")),
     }
 }
 

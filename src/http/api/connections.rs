@@ -1,4 +1,4 @@
-//! The connections of the host's users: seen, refreshed and ended by its backend.
+//! The connections of the host's users: listed, refreshed and deleted by its backend.
 
 use std::collections::BTreeMap;
 
@@ -56,45 +56,45 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
     );
 }
 
-/// One connection: everything but its tokens.
+/// A connection without its tokens.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectionBody {
     #[schema(value_type = uuid::Uuid)]
     id: ConnectionId,
-    /// Whose it is, by the host's own id; null if a browser's session owns it.
+    /// The host's id of the user who owns the connection; null if a browser session owns it.
     external_user_id: Option<String>,
     /// The HubSpot account; null until HubSpot has named it.
     #[schema(value_type = Option<i64>)]
     portal_id: Option<PortalId>,
     /// The account's website.
     hub_domain: Option<String>,
-    /// The e-mail address of the person who connected it.
+    /// The e-mail address of the HubSpot user who connected.
     hub_user: Option<String>,
     time_zone: Option<String>,
     status: ConnectionStatus,
-    /// The status as a sentence for a person.
+    /// The status as a sentence for the user.
     status_text: &'static str,
-    /// The granted scopes; null as long as HubSpot has not named them.
+    /// The granted scopes; null until HubSpot has named them.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<Scopes>,
-    /// Scopes that were asked for and not granted; none as long as `scopes` is null.
+    /// Scopes that were requested and not granted; empty while `scopes` is null.
     #[schema(value_type = Vec<String>)]
     missing_scopes: Scopes,
-    /// What the host has noted with it.
+    /// The host's metadata.
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
     created_at: String,
-    /// When the person last approved it.
+    /// The time of the last authorization by the user.
     connected_at: String,
-    /// When the access token expires.
+    /// The expiry time of the access token.
     expires_at: String,
-    /// When it is refreshed next; null where nothing is planned.
+    /// The time of the next refresh; null if none is scheduled.
     next_refresh_at: Option<String>,
     /// The code of the last failed refresh, until one succeeds.
     last_error: Option<String>,
-    /// Since when refreshes fail.
+    /// The time since which refreshes fail.
     error_since: Option<String>,
-    /// Rises by one with every renewal of the tokens.
+    /// A counter that rises by one with every refresh.
     generation: i64,
 }
 
@@ -129,17 +129,17 @@ impl ConnectionBody {
     get, path = "/api/hubspot/connections", tag = "connections", security(("api_key" = ["connections:read"])),
     params(
         PageParams,
-        ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of your users."),
-        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those to one HubSpot account."),
+        ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Only the connections of this user."),
+        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Only the connections to this HubSpot account."),
         ("status" = Option<ConnectionStatus>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
-        ("metadata" = Option<String>, Query, pattern = "^[A-Za-z0-9_.-]{1,100}:", description = "Those whose metadata has this text under this key, as `key:value`."),
-        ("created_after" = Option<String>, Query, format = DateTime, description = "Those created at this time or later."),
-        ("created_before" = Option<String>, Query, format = DateTime, description = "Those created before this time."),
+        ("metadata" = Option<String>, Query, pattern = "^[A-Za-z0-9_.-]{1,100}:", description = "Only the connections whose metadata has this text under this key, as `key:value`."),
+        ("created_after" = Option<String>, Query, format = DateTime, description = "Only those created at this time or later."),
+        ("created_before" = Option<String>, Query, format = DateTime, description = "Only those created before this time."),
         ("order" = inline(Option<Order>), Query, description = "`asc` for the oldest first, `desc` for the newest first; `asc` if omitted."),
     ),
     responses(
         (status = 200, description = "A page.", body = Page<ConnectionBody>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
     )
 )]
@@ -173,17 +173,17 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConnection {
-    /// Your own id of the user whose connection it is to be.
+    /// Your id of the user who will own the connection.
     #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
-    /// The refresh token. HubSpot may replace it: use it nowhere else from now on.
+    /// The refresh token. HubSpot may replace it: stop using it elsewhere.
     #[schema(value_type = String, min_length = 1, max_length = 4096, pattern = "^[!-~]+$")]
     refresh_token: Hidden,
-    /// The HubSpot account that it should be for. It is compared before the token is used.
+    /// The expected HubSpot account. It is compared before the token is used.
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     portal_id: Option<u64>,
-    /// What you want to find with the connection: up to 4 kB of JSON.
+    /// Your metadata of the connection: up to 4 kB of JSON.
     metadata: Option<BTreeMap<String, Value>>,
     /// The scopes that were requested. `missing_scopes` compares them with the granted ones.
     #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200)]
@@ -192,18 +192,18 @@ pub struct ImportConnection {
 
 /// Imports a refresh token that was obtained elsewhere.
 ///
-/// The token is used once, to see that it works and which account it is for. If the user has that account already, the
-/// connection keeps its id and takes the new token.
+/// The token is used once, to verify it and to find out which account it is for. If the user already has a connection
+/// to that account, the connection keeps its id and uses the new token.
 #[utoipa::path(
     post, path = "/api/hubspot/connections", tag = "connections",
     security(("api_key" = ["connections:write"])),
     request_body = ImportConnection,
     responses(
         (status = 201, description = "The connection.", body = ConnectionBody),
-        (status = 200, description = "The connection that was made of this token before. Nothing has changed.", body = ConnectionBody),
+        (status = 200, description = "The connection that was created from this token before. Nothing has changed.", body = ConnectionBody),
         (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
-        (status = 409, description = "`grant_dead`: HubSpot refuses the token. `refresh_token_in_use`, `wrong_account`"),
+        (status = 409, description = "`grant_dead`: HubSpot rejects the token. `refresh_token_in_use`, `wrong_account`"),
         (status = 502, description = "`provider_unreachable`, `provider_bad_response`, `provider_refused`, `provider_redirected`, `client_rejected`"),
         (status = 503, description = "`provider_unavailable`, `provider_busy`, `storage_unavailable`"),
         (status = 504, description = "`provider_timeout`"),
@@ -224,7 +224,7 @@ pub async fn import_connection(
     } = body.0;
     let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if !(1..=MAX_REFRESH_TOKEN_LENGTH).contains(&refresh.expose().len()) || !is_token(refresh.expose()) {
-        return Err(Problem::invalid("/refresh_token", "has 1 to 4096 visible characters"));
+        return Err(Problem::invalid("/refresh_token", "must have 1 to 4096 visible characters"));
     }
     let import = Import {
         project: key.project_id.clone(),
@@ -244,16 +244,16 @@ pub async fn import_connection(
     Ok(answer.json(ConnectionBody::of(listed, web.services.platform.clock.now())))
 }
 
-/// One connection, and what its status means.
+/// A connection with an explanation of its status.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExplainedConnection {
     #[serde(flatten)]
     connection: ConnectionBody,
-    /// What has happened and what will happen next, in sentences for troubleshooting.
+    /// Sentences for troubleshooting: what happened and what will happen next.
     explanation: Vec<String>,
 }
 
-/// Shows one connection.
+/// Returns a connection.
 #[utoipa::path(
     get, path = "/api/hubspot/connections/{id}", tag = "connections",
     security(("api_key" = ["connections:read"])),
@@ -273,11 +273,11 @@ pub async fn get_connection(request: HttpRequest, web: Data<Web>, id: Path<Strin
         .json(ExplainedConnection { connection: ConnectionBody::of(listed, now), explanation }))
 }
 
-/// What is changed of a connection.
+/// Changes to a connection.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionChanges {
-    /// What you want to find with the connection, in place of all that was there: up to 4 kB of JSON.
+    /// Your metadata of the connection, which replaces the previous metadata: up to 4 kB of JSON.
     metadata: BTreeMap<String, Value>,
 }
 
@@ -288,7 +288,7 @@ pub struct ConnectionChanges {
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     request_body = ConnectionChanges,
     responses(
-        (status = 200, description = "The connection as it is now.", body = ConnectionBody),
+        (status = 200, description = "The connection after the call.", body = ConnectionBody),
         (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`"),
@@ -308,14 +308,14 @@ pub async fn update_connection(
     Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, now)))
 }
 
-/// Something that has happened to a connection. Webhooks tell the same.
+/// An event of a connection. Webhooks deliver the same events.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HistoryEvent {
-    /// Its id, which is that of the webhook message.
+    /// The id of the event, which is also that of the webhook message.
     id: String,
     #[serde(rename = "type")]
     kind: EventType,
-    /// Rises by one with each event of the connection.
+    /// A counter that rises by one with each event of the connection.
     sequence: Option<i64>,
     created_at: String,
 }
@@ -327,18 +327,18 @@ impl From<Event> for HistoryEvent {
     }
 }
 
-/// Lists the events of a connection, the oldest first, for as long as they are kept.
+/// Lists the events of a connection that are still kept, the oldest first.
 #[utoipa::path(
     get, path = "/api/hubspot/connections/{id}/history", tag = "connections",
     security(("api_key" = ["connections:read"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The connection."),
         PageParams,
-        ("after_sequence" = Option<u32>, Query, description = "Those after the event with this `sequence`."),
+        ("after_sequence" = Option<u32>, Query, description = "Only the events after the one with this `sequence`."),
     ),
     responses(
         (status = 200, description = "A page of events.", body = Page<HistoryEvent>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
         (status = 404, description = "`connection_not_found`"),
     )
@@ -354,29 +354,29 @@ pub async fn get_connection_history(request: HttpRequest, web: Data<Web>, id: Pa
     Ok(page.answer(events, |event| event.sequence.unwrap_or(0), HistoryEvent::from))
 }
 
-/// New tokens, but for the tokens.
+/// The result of a refresh, without the tokens.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RefreshBody {
     #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
-    /// Whether HubSpot was asked; if not, the tokens are less than five seconds old.
+    /// Whether the tokens were refreshed; if not, they are less than five seconds old.
     refreshed: bool,
     expires_at: String,
     generation: i64,
 }
 
-/// Refreshes a connection now, whatever life is left in its access token; at most once in five seconds.
+/// Refreshes the tokens of a connection now, even if the access token is still valid; at most once in five seconds.
 #[utoipa::path(
     post, path = "/api/hubspot/connections/{id}/refresh", tag = "connections",
     security(("api_key" = ["connections:write"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
-        (status = 200, description = "The tokens are new.", body = RefreshBody),
+        (status = 200, description = "The tokens are up to date.", body = RefreshBody),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`"),
-        (status = 409, description = "`needs_reauth`: the person has to connect again."),
+        (status = 409, description = "`needs_reauth`: the user has to reconnect."),
         (status = 500, description = "`integrity_error`"),
-        (status = 503, description = "`token_unavailable`, with `Retry-After`: HubSpot gave none; `storage_unavailable`"),
+        (status = 503, description = "`token_unavailable`, with `Retry-After`: HubSpot returned no token; `storage_unavailable`"),
     )
 )]
 pub async fn refresh_connection(
@@ -396,15 +396,16 @@ pub async fn refresh_connection(
     }))
 }
 
-/// Ends a connection, here at once and at HubSpot as soon as it can be told. The app stays installed there.
+/// Disconnects: deletes the connection immediately and revokes its refresh token at HubSpot as soon as possible. The
+/// app stays installed in the account.
 #[utoipa::path(
     delete, path = "/api/hubspot/connections/{id}", tag = "connections",
     security(("api_key" = ["connections:write"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
-        (status = 200, description = "It has ended here.", body = DisconnectAnswer),
+        (status = 200, description = "The connection is deleted.", body = DisconnectAnswer),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
-        (status = 404, description = "`connection_not_found`; so it is the second time."),
+        (status = 404, description = "`connection_not_found`, also when the call is repeated."),
     )
 )]
 pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<String>, _: NoBody) -> Handled {
@@ -415,7 +416,7 @@ pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<St
     Ok(HttpResponse::Ok().json(DisconnectAnswer::from(ended)))
 }
 
-/// The word that somebody means the whole account.
+/// The confirmation that the app is to be uninstalled from the whole account.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Uninstall {
@@ -425,7 +426,7 @@ pub struct Uninstall {
     confirm: bool,
 }
 
-/// The one word that is taken.
+/// Returns the schema of a field that must be `true`.
 fn yes() -> Object {
     ObjectBuilder::new()
         .schema_type(Type::Boolean)
@@ -434,29 +435,29 @@ fn yes() -> Object {
         .build()
 }
 
-/// What became of an app that was to be uninstalled.
+/// The result of uninstalling the app.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UninstallBody {
     #[serde(flatten)]
     ended: DisconnectAnswer,
-    /// Whether HubSpot has uninstalled the app. The connection has ended in any case.
+    /// Whether HubSpot uninstalled the app. The connection is deleted in any case.
     uninstalled: bool,
-    /// The code of what went wrong at HubSpot.
+    /// The code of the failure at HubSpot.
     failed_with: Option<&'static str>,
-    /// How many other connections to the account have become `needs_reauth` with this; none if HubSpot has not
-    /// uninstalled the app.
+    /// The number of other connections to the account that became `needs_reauth`; 0 if HubSpot did not uninstall the
+    /// app.
     also_affected: usize,
 }
 
-/// Uninstalls the app from the whole HubSpot account of a connection, and ends the connection. HubSpot tells the
-/// account's administrators. Other connections to the account become `needs_reauth` at once.
+/// Uninstalls the app from the whole HubSpot account of a connection, and deletes the connection. HubSpot notifies the
+/// account's administrators. Other connections to the account become `needs_reauth` immediately.
 #[utoipa::path(
     post, path = "/api/hubspot/connections/{id}/uninstall", tag = "connections",
     security(("api_key" = ["connections:write"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     request_body = Uninstall,
     responses(
-        (status = 200, description = "The connection has ended.", body = UninstallBody),
+        (status = 200, description = "The connection is deleted.", body = UninstallBody),
         (status = 400, description = "`confirmation_missing`, `invalid_json`, `validation_failed`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`"),

@@ -19,15 +19,15 @@ use crate::services::{Event, EventFilter};
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventBody {
-    /// Its id, which is that of the webhook message.
+    /// The id of the event, which is also that of the webhook message.
     id: String,
     #[serde(rename = "type")]
     kind: EventType,
-    /// The connection that it is about.
+    /// The connection that the event is about.
     #[schema(value_type = Option<uuid::Uuid>)]
     connection_id: Option<ConnectionId>,
     created_at: String,
-    /// The message, as webhooks send it.
+    /// The message, as sent by webhooks.
     #[schema(value_type = Object)]
     payload: Value,
 }
@@ -40,21 +40,21 @@ impl From<Event> for EventBody {
     }
 }
 
-/// Lists the events of the project, the oldest first, for as long as they are kept.
+/// Lists the events of the project that are still kept, the oldest first.
 ///
-/// An event is listed a minute after it has happened; from then on none is added before it. To read on later, pass the
-/// `created_at` of the last event as `created_after`, and skip the events that you know by their `id`.
+/// An event is listed one minute after it occurred; from then on no event is added before it. To continue later, send
+/// the `created_at` of the last event as `created_after`, and skip the events whose `id` you already have.
 #[utoipa::path(
     get, path = "/api/hubspot/events", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(
         PageParams,
-        ("type" = Option<EventType>, Query, description = "Those of this type."),
-        ("created_after" = Option<String>, Query, format = DateTime, description = "Those created at this time or later."),
-        ("created_before" = Option<String>, Query, format = DateTime, description = "Those created before this time."),
+        ("type" = Option<EventType>, Query, description = "Only the events of this type."),
+        ("created_after" = Option<String>, Query, format = DateTime, description = "Only those created at this time or later."),
+        ("created_before" = Option<String>, Query, format = DateTime, description = "Only those created before this time."),
     ),
     responses(
         (status = 200, description = "A page of events.", body = Page<EventBody>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
     )
 )]
 pub async fn list_events(request: HttpRequest, web: Data<Web>) -> Handled {

@@ -1,8 +1,8 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that may be sent again after a line has
-//! gone dead, and is done once.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that may be repeated after a lost
+//! connection, and is executed once.
 //!
-//! Around all routes of the host's backend but the proxy: what HubSpot makes of a header is HubSpot's business. Only
-//! what succeeded is remembered. A request that was refused has changed nothing, so it is done anew.
+//! It covers all routes of the host's backend but the proxy, where the header is HubSpot's business. Only successful
+//! responses are stored. A rejected request has changed nothing, so it is executed again.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::services::{GivenAnswer, Once, OnceLease};
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_KEY_LENGTH: usize = 255;
-/// What is remembered of an answer, beside its body.
+/// The header fields that are stored with a response.
 const HEADERS: [HeaderName; 2] = [CONTENT_TYPE, LOCATION];
 /// The maximum size of a stored response: larger than any response to a POST.
 const MAX_STORED_ANSWER: usize = 64 * 1024;
@@ -31,7 +31,7 @@ const MAX_STORED_ANSWER: usize = 64 * 1024;
 /// Wraps the routes of the host's backend.
 ///
 /// # Errors
-/// None of its own: what goes wrong here is an answer.
+/// None of its own: its failures are responses.
 pub(super) async fn once(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -50,7 +50,7 @@ pub(super) async fn once(
         return Err(Problem::new(ProblemCode::InternalError).into());
     };
     let Some(caller) = recognised(&request, &web).await else {
-        // Without a good key the handler says what is wrong, and nothing is remembered.
+        // Without a valid key the handler reports the problem, and nothing is stored.
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     let body = match request.extract::<Bytes>().await {
@@ -63,7 +63,7 @@ pub(super) async fn once(
     let problem = match asked {
         Ok(Once::Do(lease)) => {
             request.set_payload(Payload::from(body));
-            // In a task of its own: a caller who goes away, and comes again for that very reason, finds it done.
+            // In a separate task: a caller that disconnects and repeats the request finds it completed.
             let work = actix_web::rt::spawn(async move {
                 let response = next.call(request).await?.map_into_boxed_body();
                 remember(&web, lease, response).await
@@ -84,14 +84,14 @@ pub(super) async fn once(
     Ok(request.into_response(problem.error_response()))
 }
 
-/// The key: a string of RFC 9651, or the same without its quotation marks, as most clients send it.
+/// Returns the key: a string as in RFC 9651, or without its quotation marks, as most clients send it.
 fn key(request: &ServiceRequest) -> Result<String, Problem> {
     let mut lines = request.headers().get_all(IDEMPOTENCY_KEY);
     let bad = |hint| Problem::new(ProblemCode::IdempotencyKeyInvalid).hint(hint);
     let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Err(bad("The header stands more than once."));
+        return Err(bad("The header was sent more than once."));
     };
-    let text = line.to_str().map_err(|_| bad("The key has characters beyond ASCII."))?.trim();
+    let text = line.to_str().map_err(|_| bad("The key has characters outside ASCII."))?.trim();
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let is_plain = bare.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
     match bare.len() {
@@ -102,7 +102,7 @@ fn key(request: &ServiceRequest) -> Result<String, Problem> {
     }
 }
 
-/// Keeps what succeeded, and lets go of what did not.
+/// Stores a successful response; releases the key after any other.
 async fn remember(
     web: &Web,
     lease: OnceLease,

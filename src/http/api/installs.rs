@@ -19,21 +19,22 @@ use crate::http::problem::{Handled, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::PendingGrant;
 
-/// An install that waits to be claimed.
+/// An unclaimed install.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InstallBody {
     #[schema(value_type = uuid::Uuid)]
     id: InstallId,
-    /// The HubSpot account that has installed the app.
+    /// The HubSpot account in which the app was installed.
     #[schema(value_type = i64)]
     portal_id: PortalId,
-    /// The account's website, where HubSpot has told it.
+    /// The account's website, if HubSpot has named it.
     hub_domain: Option<String>,
-    /// The e-mail address of the person who installed it, where HubSpot has told it. It proves nothing by itself.
+    /// The e-mail address of the HubSpot user who installed the app, if HubSpot has named it. It is not proof of
+    /// identity.
     installed_by: Option<String>,
     scopes: Vec<String>,
     installed_at: String,
-    /// Until when it can be claimed.
+    /// The time until which the install can be claimed.
     expires_at: String,
 }
 
@@ -51,16 +52,16 @@ impl From<PendingGrant> for InstallBody {
     }
 }
 
-/// Lists installs that wait to be claimed, in the order of their ids. An install belongs to no project until it is claimed.
+/// Lists unclaimed installs, ordered by id. An install belongs to no project until it is claimed.
 #[utoipa::path(
     get, path = "/api/hubspot/installs", tag = "installs", security(("api_key" = ["sessions:write"])),
     params(
         PageParams,
-        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those of this HubSpot account."),
+        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Only the installs of this HubSpot account."),
     ),
     responses(
         (status = 200, description = "A page of installs.", body = Page<InstallBody>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
     )
 )]
 pub async fn list_installs(request: HttpRequest, web: Data<Web>) -> Handled {
@@ -72,14 +73,14 @@ pub async fn list_installs(request: HttpRequest, web: Data<Web>) -> Handled {
     Ok(page.answer(installs, |install| install.id.install(), InstallBody::from))
 }
 
-/// Whose an install is.
+/// The user who claims an install.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InstallClaim {
-    /// Your user's id. Be sure by your own means that the HubSpot account is this user's.
+    /// Your id of the user. Verify yourself that the HubSpot account belongs to this user.
     #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
-    /// An object of your own to keep with the connection.
+    /// Your metadata of the connection.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     metadata: Option<BTreeMap<String, Value>>,
@@ -90,7 +91,7 @@ pub struct InstallClaim {
 pub struct ClaimedInstallBody {
     #[schema(value_type = uuid::Uuid)]
     install_id: InstallId,
-    /// The connection it has become, or has renewed.
+    /// The connection that was created or reconnected.
     #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
     #[schema(value_type = i64)]
@@ -99,15 +100,15 @@ pub struct ClaimedInstallBody {
     external_user_id: ExternalUserId,
 }
 
-/// Claims an install for one of your users: it becomes a connection of your key's project, or renews the one that the user has to that
-/// account. The same claim again has the same answer.
+/// Claims an install for one of your users: it becomes a connection of your key's project, or reconnects the one that
+/// the user has to that account. Repeating the same claim returns the same response.
 #[utoipa::path(
     post, path = "/api/hubspot/installs/{id}/claim", tag = "installs",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path, description = "The install.")),
     request_body = InstallClaim,
     responses(
-        (status = 200, description = "It is that user's connection.", body = ClaimedInstallBody),
+        (status = 200, description = "The install is now a connection of that user.", body = ClaimedInstallBody),
         (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 404, description = "`install_not_found`"),
         (status = 409, description = "`install_claimed`"),

@@ -1,4 +1,4 @@
-//! GET /api/hubspot/api-key: what the key in hand is good for.
+//! GET /api/hubspot/api-key: the API key of the request.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,7 +12,7 @@ use crate::http::Web;
 use crate::http::problem::Handled;
 use crate::http::request::query::ApiQuery;
 
-/// An API key, but for its secret.
+/// An API key without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyBody {
     #[schema(value_type = uuid::Uuid)]
@@ -20,18 +20,18 @@ pub struct ApiKeyBody {
     /// The first characters of the key.
     prefix: String,
     name: String,
-    /// The project whose connections, connect sessions and webhook endpoints it sees.
+    /// The project whose connections, connect sessions and webhook endpoints the key can access.
     project: String,
-    /// What it is good for.
+    /// The scopes of the key.
     scopes: Vec<ApiScope>,
     created_at: String,
 }
 
-/// Shows the key that the request was made with.
+/// Returns the API key that authenticates the request.
 #[utoipa::path(
     get, path = "/api/hubspot/api-key", tag = "api keys", security(("api_key" = [])),
     responses(
-        (status = 200, description = "The key, but for its secret.", body = ApiKeyBody),
+        (status = 200, description = "The key without its secret.", body = ApiKeyBody),
     )
 )]
 pub async fn get_api_key(request: HttpRequest, web: Data<Web>) -> Handled {

@@ -1,7 +1,7 @@
-//! How much one API key may ask for, and how a caller learns of it (draft-ietf-httpapi-ratelimit-headers-10).
+//! The rate limit of an API key, and the header fields that report it (draft-ietf-httpapi-ratelimit-headers-10).
 //!
-//! Counted by each process for itself: it keeps one backend that has gone wild from the others, and nothing else
-//! depends on it. A request pays for one look into a small map, because a token is read in microseconds.
+//! Each process counts for itself: the limit only protects other backends from one that is out of control. A request
+//! costs one lookup in a small map, because a token is read in microseconds.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,9 +16,9 @@ use crate::domain::id::ApiKeyId;
 use crate::domain::retry_after;
 use crate::http::problem::{Problem, ProblemCode};
 
-/// How long a window is.
+/// The length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
-/// With more keys than this, those that are quiet are forgotten.
+/// With more keys than this, expired windows are removed.
 const SWEEP_THRESHOLD: usize = 1000;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -32,14 +32,14 @@ pub struct KeyLimits {
     windows: Mutex<HashMap<ApiKeyId, Window>>,
 }
 
-/// What is left of a minute that began with a key's first request.
+/// The remaining requests of a minute that began with a key's first request.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     ends_at: Timestamp,
     left: u32,
 }
 
-/// What a request has left to those that follow.
+/// The remaining quota after a request.
 #[derive(Debug, Clone)]
 struct Spent {
     policy: HeaderValue,
@@ -48,14 +48,14 @@ struct Spent {
 }
 
 impl KeyLimits {
-    /// So many per minute and key; zero for no limit.
+    /// Creates a limit of requests per minute and key; zero for no limit.
     pub fn new(per_minute: u32) -> Self {
         let policy = format!("\"default\";q={per_minute};w={}", WINDOW.as_secs());
         let policy = HeaderValue::try_from(policy).expect("digits and letters");
         Self { per_minute, policy, windows: Mutex::default() }
     }
 
-    /// Counts one request of this key, and notes for its answer what is left.
+    /// Counts one request of this key, and notes the remaining quota for its response.
     ///
     /// # Errors
     /// `rate_limited_key` (429), with the seconds until the window ends.
@@ -71,7 +71,7 @@ impl KeyLimits {
         left.map(|_| ()).ok_or_else(|| Problem::new(ProblemCode::RateLimitedKey).retry_after(pause))
     }
 
-    /// What is left after one more request, if there was anything, and when the window ends.
+    /// Spends one request. Returns the remaining quota, `None` if it was used up, and the end of the window.
     fn spend(&self, key: ApiKeyId, now: Timestamp) -> (Option<u32>, Timestamp) {
         let mut windows = self.windows.lock().expect("nothing panics while it holds this lock");
         if windows.len() >= SWEEP_THRESHOLD && !windows.contains_key(&key) {
@@ -89,7 +89,7 @@ impl KeyLimits {
     }
 }
 
-/// Tells the caller what is left, if the request was counted.
+/// Adds the header fields with the remaining quota, if the request was counted.
 pub fn add_rate_limit_headers<B>(response: &mut ServiceResponse<B>) {
     let spent = response.request().extensions().get::<Spent>().cloned();
     if let Some(Spent { policy, left, seconds }) = spent

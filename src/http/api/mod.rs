@@ -26,7 +26,7 @@ pub(super) use caller::challenge;
 pub(super) use limits::{KeyLimits, add_rate_limit_headers};
 pub(super) use proxy::PassedOn;
 
-/// What a path of this side begins with, behind `/api/hubspot/`.
+/// The first segments of this API's paths, after `/api/hubspot/`.
 const SIDES: [&str; 7] =
     ["api-key", "connections", "connect-sessions", "events", "installs", "read-tokens", "webhooks"];
 
@@ -47,8 +47,9 @@ fn is_ours(path: &str) -> bool {
     first.is_some_and(|first| SIDES.contains(&first))
 }
 
-/// They are tried in turn, and patterns are slow. So first come scopes, whose names are compared as they stand: what a
-/// backend asks before each of its own calls, and what it calls instead.
+/// Registers the resources. Routes are tried in order, and patterns are slow. So the scopes come first, whose names are
+/// compared literally: the access token, which a backend fetches before each of its own calls, and the proxy, which it
+/// calls instead.
 fn resources(routes: &mut ServiceConfig) {
     routes
         .configure(connections::routes)

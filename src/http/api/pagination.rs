@@ -1,4 +1,4 @@
-//! The envelope and the parameters that all lists have in common.
+//! The response body and the parameters of all lists.
 
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine;
@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::problem::Problem;
 use crate::http::request::query::{ApiQuery, bad_parameter};
 
-/// What a parameter with a time is.
-pub(super) const EXPECTED_TIME: &str = "a time as RFC 3339 has it, such as `2026-11-18T11:06:40Z`";
+/// The description of a time parameter.
+pub(super) const EXPECTED_TIME: &str = "an RFC 3339 time, such as `2026-11-18T11:06:40Z`";
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
@@ -29,10 +29,10 @@ pub struct Page<T> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "`PageRequest` reads them; this says how they are written")]
 pub struct PageParams {
-    /// The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters.
+    /// The `next_cursor` of the previous page. It is opaque: send it unchanged, with the same filters.
     #[param(pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
-    /// How many at most; 50 if omitted.
+    /// The maximum number of entries; 50 if omitted.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
@@ -50,7 +50,7 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
     /// Reads a request with these filters.
     ///
     /// # Errors
-    /// `bad_request` that names what is wrong.
+    /// `bad_request` that names the invalid parameter.
     pub fn read(request: &HttpRequest, filters: &[&str]) -> Result<Self, Problem> {
         let filters = ApiQuery::read(request, &[&["cursor", "limit"], filters].concat())?;
         let number = format!("a number from 1 to {MAX_LIMIT}");

@@ -30,40 +30,40 @@ use crate::services::proxy::{
 #[derive(Debug, Clone, Copy)]
 pub struct PassedOn;
 
-/// Whose answer it is.
+/// The header field that marks HubSpot's responses.
 const ORIGIN: HeaderName = HeaderName::from_static("hubspot-connect-origin");
-/// What HubSpot's API takes. Other methods are passed on too, for HubSpot to refuse.
+/// The methods of HubSpot's API. Other methods are forwarded too, for HubSpot to reject.
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 /// The longest body that is passed on.
 const MAX_BODY: u64 = 64 * 1024 * 1024;
-/// How long a caller may be silent in the midst of a body.
+/// The maximum pause within a caller's body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a body may take in all: the longest one at a slow 1 Mbit/s.
+/// The maximum duration of a body: the longest one at a slow 1 Mbit/s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Calls HubSpot's API with the access token of a connection.
 ///
-/// HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
-/// is the service's own.
+/// HubSpot's response is returned unchanged, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+/// comes from the service itself.
 #[utoipa::path(
     method(get, post, put, patch, delete), path = "/api/hubspot/connections/{id}/proxy/{path}", tag = "proxy",
     security(("api_key" = ["proxy"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The connection whose token is used."),
-        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`."),
-        ("query" = Option<HashMap<String, String>>, Query, style = Form, explode, description = "HubSpot's own query parameters. Each is passed on as it was sent."),
+        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "The path of HubSpot's API as in a URL, without its first slash. Slashes may be sent unescaped or, as generated clients do, as `%2F`. Paths below `/oauth/` and paths with `..` are rejected."),
+        ("query" = Option<HashMap<String, String>>, Query, style = Form, explode, description = "HubSpot's query parameters, forwarded unchanged."),
     ),
     responses(
         (status = "default", description = "HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:", body = serde_json::Value, content_type = "application/json"),
         (status = 204, description = "HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`."),
-        (status = 304, description = "HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = 304, description = "HubSpot's response to a conditional request, with `Hubspot-Connect-Origin: hubspot`."),
         (status = 400, description = "`proxy_path_not_allowed`, `bad_request`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),
         (status = 404, description = "`connection_not_found`: there is no such connection."),
-        (status = 405, description = "`method_not_allowed`: CONNECT, TRACE and TRACK are not passed on."),
-        (status = 409, description = "`needs_reauth`: the person has to connect again."),
+        (status = 405, description = "`method_not_allowed`: CONNECT, TRACE and TRACK are not forwarded."),
+        (status = 409, description = "`needs_reauth`: the user has to reconnect."),
         (status = 413, description = "`proxy_body_too_large`"),
-        (status = 429, description = "`account_rate_limited`, with `Retry-After`: HubSpot was not asked."),
+        (status = 429, description = "`account_rate_limited`, with `Retry-After`: the call was not sent to HubSpot."),
         (status = 502, description = "`provider_unreachable`, `provider_bad_response`"),
         (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
         (status = 504, description = "`provider_timeout`"),
@@ -77,7 +77,7 @@ pub async fn proxy(request: HttpRequest, web: Data<Web>, payload: Payload) -> Ha
     });
     match outcome {
         Ok(passed) => Ok(answer(&request, passed)),
-        // Whoever may not use a method is told which ones there are (RFC 9110 section 15.5.6).
+        // A 405 lists the allowed methods (RFC 9110 section 15.5.6).
         Err(problem) if problem.entry.code == ProblemCode::MethodNotAllowed => {
             let mut answer = problem.error_response();
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
@@ -121,7 +121,7 @@ fn target(request: &HttpRequest) -> Result<(&str, ProxyPath), Problem> {
     Ok((id, path))
 }
 
-/// How long the body is: `None` if there is none, `Some(None)` if it does not say.
+/// Returns the length of the body: `None` without a body, `Some(None)` if the length is unknown.
 fn body_length(request: &HttpRequest) -> Result<Option<Option<u64>>, Problem> {
     let headers = request.headers();
     let content_length = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
@@ -133,7 +133,7 @@ fn body_length(request: &HttpRequest) -> Result<Option<Option<u64>>, Problem> {
     }
 }
 
-/// The header fields that go on to HubSpot.
+/// Returns the header fields that are forwarded to HubSpot.
 fn headers(request: &HttpRequest) -> HeaderMap {
     let given = request.headers();
     let named = Named::by(given.get_all(CONNECTION).filter_map(|value| value.to_str().ok()));
@@ -150,7 +150,7 @@ fn headers(request: &HttpRequest) -> HeaderMap {
     headers
 }
 
-/// Takes the caller's body in, a piece at a time, as HubSpot takes it.
+/// Reads the caller's body piece by piece, at the speed at which HubSpot reads it.
 fn upload(payload: Payload, length: Option<u64>) -> Upload {
     let (pieces, upload) = Upload::new(length);
     actix_web::rt::spawn(forward_payload(payload, pieces));
@@ -177,7 +177,7 @@ async fn forward_payload(mut payload: Payload, pieces: Pieces) {
     }
 }
 
-/// HubSpot's answer as it is passed back.
+/// Returns HubSpot's response for the caller.
 fn answer(request: &HttpRequest, passed: Passed) -> HttpResponse {
     let status = StatusCode::from_u16(passed.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut answer = HttpResponse::build(status);
@@ -190,17 +190,17 @@ fn answer(request: &HttpRequest, passed: Passed) -> HttpResponse {
         (_, length) => answer.body(Relayed { body: passed.body, length }),
     };
     if request.headers().contains_key(UPGRADE) || request.version() < Version::HTTP_11 {
-        // The framework would announce chunks to them, and to whoever offers a WebSocket it would write none.
+        // The framework would announce chunks to these clients, and write none to a client that offers a WebSocket.
         answer.head_mut().no_chunking(true);
         answer.head_mut().set_connection_type(ConnectionType::Close);
     }
     answer.extensions_mut().insert(PassedOn);
-    tracing::debug!(method = %request.method(), status = passed.status, "passed on to HubSpot");
+    tracing::debug!(method = %request.method(), status = passed.status, "request proxied to HubSpot");
     answer
 }
 
-/// HubSpot's body on its way to the caller. If it breaks off, so does the connection to the caller: what came is not
-/// taken for the whole.
+/// HubSpot's body on its way to the caller. If it ends early, the connection to the caller is closed, so that the
+/// caller does not take it for complete.
 struct Relayed {
     body: Download,
     length: Option<u64>,
@@ -233,7 +233,7 @@ impl From<ProxyError> for Problem {
                 Self::new(ProblemCode::ProxyBodyTooLarge)
             }
             ProxyError::Pass(PassError::Upload(UploadError::BrokeOff)) => {
-                Self::new(ProblemCode::BadRequest).hint("The body broke off.")
+                Self::new(ProblemCode::BadRequest).hint("The body was incomplete.")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! POST /api/hubspot/read-tokens: the host's backend lets a page read what one of its users has connected.
+//! POST /api/hubspot/read-tokens: the host's backend lets a page read the connections of one of its users.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::http::Web;
 use crate::http::problem::{Handled, Problem};
 use crate::http::request::body::{ApiJson, whole_number};
 
-/// How long a token may live, in seconds.
+/// The allowed lifetimes of a token, in seconds.
 const LIFETIME: RangeInclusive<u64> = 60..=86_400;
-/// How long it lives if nothing is said, in seconds.
+/// The default lifetime of a token, in seconds.
 const DEFAULT_LIFETIME: u64 = 3_600;
 
-/// Whose connections may be read, and for how long.
+/// A new read token.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateReadToken {
-    /// Your own id of the user, who may have connected nothing yet.
+    /// Your id of the user, who may not have connected yet.
     #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
-    /// How long the token lives, in seconds: an hour if left out.
+    /// The lifetime of the token in seconds: an hour if omitted.
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 60, maximum = 86400, default = 3600)]
     expires_in: Option<u64>,
@@ -37,19 +37,20 @@ pub struct CreateReadToken {
 /// A read token.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewReadToken {
-    /// For the page of this user, which gives it to the SDK. It is not stored, and cannot be revoked before it expires.
+    /// The token that the user's page passes to the SDK. It is not stored, and cannot be revoked before it expires.
     #[schema(example = "hsc_read_MTc5NTAwMzYwMDAwMCB1c2VyXzQy.<mac>")]
     token: String,
     #[schema(value_type = String)]
     external_user_id: ExternalUserId,
-    /// When the token expires.
+    /// The expiry time of the token.
     #[schema(format = DateTime, example = "2026-11-21T10:00:00Z")]
     expires_at: String,
 }
 
-/// Creates a token with which a page shows what one user has connected, on any site and without cookies.
+/// Creates a token with which a page shows the connections of one user, on any site and without cookies.
 ///
-/// It opens `GET /api/hubspot/status` for the connections of this user and nothing else: no access token, no change.
+/// It gives access to `GET /api/hubspot/status` for the connections of this user and to nothing else: it reads no
+/// access token and changes nothing.
 #[utoipa::path(
     post, path = "/api/hubspot/read-tokens", tag = "connect sessions",
     security(("api_key" = ["connections:read"])),
@@ -68,7 +69,7 @@ pub async fn create_read_token(
     let CreateReadToken { external_user_id, expires_in } = body.0;
     let seconds = expires_in.unwrap_or(DEFAULT_LIFETIME);
     if !LIFETIME.contains(&seconds) {
-        return Err(Problem::invalid("/expires_in", "is a number of seconds from 60 to 86400"));
+        return Err(Problem::invalid("/expires_in", "must be a number of seconds from 60 to 86400"));
     }
     let tokens = &web.services.connections.read_tokens;
     let lifetime = Duration::from_secs(seconds);

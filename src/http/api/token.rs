@@ -1,4 +1,4 @@
-//! GET /api/hubspot/connections/{id}/token: an access token, lent to the host's backend.
+//! GET /api/hubspot/connections/{id}/token: an access token for the host's backend.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::services::{ApiKey, BackendToken, TokenWarning};
 
-/// What is asked for where nothing is said, in seconds.
+/// The default of `min_ttl`, in seconds.
 const DEFAULT_MIN_TTL: u64 = 60;
-/// More cannot be asked for: half of the life that HubSpot gives.
+/// The maximum of `min_ttl`: half the lifetime that HubSpot gives an access token.
 const MAX_MIN_TTL: u64 = 900;
 
 /// An access token of HubSpot's, for `Authorization: Bearer`.
@@ -26,24 +26,24 @@ const MAX_MIN_TTL: u64 = 900;
 pub struct TokenBody<'a> {
     #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
-    /// Show it to HubSpot and to nobody else.
+    /// The access token. Send it only to HubSpot.
     access_token: &'a str,
     /// Always `bearer` (RFC 6750).
     token_type: &'static str,
-    /// When it expires (RFC 3339, UTC).
+    /// The expiry time of the token (RFC 3339, UTC).
     expires_at: String,
-    /// The seconds until then.
+    /// The number of seconds until the token expires.
     expires_in: u64,
-    /// Rises by one with every renewal.
+    /// A counter that rises by one with every refresh.
     generation: i64,
-    /// The granted scopes; null as long as HubSpot has not named them.
+    /// The granted scopes; null until HubSpot has named them.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<&'a Scopes>,
-    /// What speaks against relying on it; usually nothing.
+    /// Reasons not to rely on the token; usually empty.
     warnings: Vec<WarningBody>,
 }
 
-/// Something to know about a token.
+/// A warning about a token.
 #[derive(Serialize, ToSchema)]
 pub struct WarningBody {
     /// `expires_soon`, `scopes_missing`, `refresh_failing` or `portal_unknown`.
@@ -52,23 +52,23 @@ pub struct WarningBody {
     message: String,
 }
 
-/// Lends the access token of a connection. It has at least `min_ttl` seconds left, renewed first if need be; if that
-/// cannot be had, the warning `expires_soon` says so.
+/// Returns the access token of a connection. It is valid for at least `min_ttl` seconds, and refreshed first if
+/// necessary; if the refresh fails, the response has the warning `expires_soon`.
 #[utoipa::path(
     get, path = "/api/hubspot/connections/{id}/token", tag = "tokens",
     security(("api_key" = ["tokens:read"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The connection."),
-        ("min_ttl" = Option<u64>, Query, minimum = 0, maximum = 900, description = "How many seconds it shall live at least; 60 if nothing is said."),
-        ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer: 304 says that its token still does."),
+        ("min_ttl" = Option<u64>, Query, minimum = 0, maximum = 900, description = "The minimum number of seconds for which the token must stay valid; 60 if omitted."),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the last response: 304 means that its token is still valid for `min_ttl`."),
     ),
     responses(
-        (status = 200, description = "The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is kept.", body = TokenBody),
-        (status = 304, description = "The token of the last answer still has `min_ttl` left."),
+        (status = 200, description = "The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is satisfied.", body = TokenBody),
+        (status = 304, description = "The token of the last response is still valid for `min_ttl`."),
         (status = 400, description = "`bad_request`: `min_ttl` is not a number from 0 to 900, or there is another parameter."),
         (status = 403, description = "`api_key_scope_missing`: `tokens:read`"),
         (status = 404, description = "`connection_not_found`"),
-        (status = 409, description = "`needs_reauth`: the person has to connect again."),
+        (status = 409, description = "`needs_reauth`: the user has to reconnect."),
         (status = 500, description = "`integrity_error`"),
         (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
     )
@@ -95,7 +95,7 @@ async fn respond(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Ha
     if is_known {
         return Ok(answer.finish());
     }
-    // The one answer with a token of HubSpot's in it.
+    // The only response with an access token.
     let token = backend_token.open()?;
     Ok(answer.json(body(&backend_token, token.expose())))
 }
@@ -115,27 +115,25 @@ fn body<'a>(backend_token: &'a BackendToken, access_token: &'a str) -> TokenBody
 
 fn warning(warning: &TokenWarning) -> WarningBody {
     let (code, message) = match warning {
-        TokenWarning::ExpiresSoon => (
-            "expires_soon",
-            "The token lives for less than was asked for: it cannot be renewed now.".to_owned(),
-        ),
+        TokenWarning::ExpiresSoon => {
+            ("expires_soon", "The token expires before `min_ttl`: it could not be refreshed.".to_owned())
+        }
         TokenWarning::ScopesMissing(missing) => (
             "scopes_missing",
-            format!("The account has not granted {missing}; calls that need it will be refused."),
+            format!("The account has not granted {missing}; calls that need it will fail."),
         ),
         TokenWarning::RefreshFailing { code, since } => {
             let since = since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()));
-            ("refresh_failing", format!("Renewals have failed with `{code}`{since}; they are tried again."))
+            ("refresh_failing", format!("Refreshes have failed with `{code}`{since}; the service retries."))
         }
-        TokenWarning::PortalUnknown => (
-            "portal_unknown",
-            "HubSpot has not said yet which account this is; it is asked again.".to_owned(),
-        ),
+        TokenWarning::PortalUnknown => {
+            ("portal_unknown", "HubSpot has not named the account yet; the service asks again.".to_owned())
+        }
     };
     WarningBody { code, message }
 }
 
-/// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.
+/// Parses the only parameter, by hand: a backend makes this call before each of its own.
 fn min_ttl(query: &str) -> Result<Duration, Problem> {
     if query.is_empty() {
         return Ok(Duration::from_secs(DEFAULT_MIN_TTL));
@@ -146,7 +144,7 @@ fn min_ttl(query: &str) -> Result<Duration, Problem> {
     seconds.map(Duration::from_secs).ok_or_else(|| Problem::new(ProblemCode::BadRequest).hint(hint))
 }
 
-/// Whether the caller has the answer with this ETag, or any at all (RFC 9110 section 13.1.2).
+/// Returns whether `If-None-Match` has this ETag or `*` (RFC 9110 section 13.1.2).
 fn is_known(request: &HttpRequest, tag: &str) -> bool {
     let lines = request.headers().get_all(IF_NONE_MATCH).filter_map(|line| line.to_str().ok());
     let mut tags = lines.flat_map(|line| line.split(','));

@@ -1,4 +1,4 @@
-//! What is said and heard of webhook endpoints.
+//! The request and response bodies of webhook endpoints.
 
 use std::collections::BTreeMap;
 
@@ -24,29 +24,29 @@ use crate::services::{DeliveryFilter, Endpoint, WebhookDelivery};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
-    /// Where messages are posted to: https, and public.
+    /// The URL that receives the messages: https and public.
     #[schema(
         pattern = "^https?://[A-Za-z0-9.:\\[\\]-]+([/?][!\"$-~]*)?$",
         max_length = 2048,
         example = "https://app.example.com/hooks/hubspot"
     )]
     pub url: String,
-    /// What it hears of; without it all but `connection.refreshed`.
+    /// The event types that are delivered; all but `connection.refreshed` if omitted.
     #[serde(default)]
     #[schema(schema_with = events)]
     pub events: Option<Vec<String>>,
-    /// Header fields that go with each message, such as `Authorization`: up to 8, with values of up to 1024 visible
-    /// characters. They are stored sealed and never shown again.
+    /// Header fields that are sent with each message, such as `Authorization`: up to 8, with values of up to 1024
+    /// visible characters. They are stored encrypted and never returned.
     #[serde(default)]
     #[schema(schema_with = header_fields)]
     pub headers: BTreeMap<String, Hidden>,
 }
 
-/// What is to be changed. What is not named stays as it is.
+/// Changes to a webhook endpoint. Omitted fields stay unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookChanges {
-    /// Where messages are posted to.
+    /// The URL that receives the messages.
     #[serde(default)]
     #[schema(
         pattern = "^https?://[A-Za-z0-9.:\\[\\]-]+([/?][!\"$-~]*)?$",
@@ -54,14 +54,14 @@ pub struct WebhookChanges {
         example = "https://app.example.com/hooks/hubspot"
     )]
     pub url: Option<String>,
-    /// What it hears of; `null` for all but `connection.refreshed`.
+    /// The event types that are delivered; `null` for all but `connection.refreshed`.
     #[serde(default, deserialize_with = "named")]
     #[schema(schema_with = events)]
     pub events: Option<Option<Vec<String>>>,
-    /// Whether it is told. What happens while it is not is not told later.
+    /// Whether deliveries are enabled. Events that occur while they are disabled are not delivered later.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// Header fields that go with each message, in place of all earlier ones.
+    /// Header fields that are sent with each message. They replace all previous ones.
     #[serde(default)]
     #[schema(schema_with = changed_header_fields)]
     pub headers: Option<BTreeMap<String, Hidden>>,
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Hidden {
 /// Reads header fields.
 ///
 /// # Errors
-/// `validation_failed` with the place of a field that cannot be sent.
+/// `validation_failed` with a pointer to a field that cannot be sent.
 pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders, Problem> {
     WebhookHeaders::parse(fields.into_iter().map(|(name, value)| (name, value.0))).map_err(|why| {
         let pointer = match &why {
@@ -93,11 +93,11 @@ pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders
     })
 }
 
-/// How a secret is replaced.
+/// A rotation of the signing secret.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretRotation {
-    /// How long the older secret signs beside the new one, in seconds: 86400 without it, 604800 at most.
+    /// The number of seconds for which the previous secret also signs: 86400 if omitted, at most 604800.
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 0, maximum = 604_800)]
     pub overlap_seconds: Option<u64>,
@@ -109,14 +109,14 @@ pub struct WebhookBody {
     #[schema(value_type = uuid::Uuid)]
     id: WebhookId,
     url: String,
-    /// What it hears of; `null` for all but `connection.refreshed`.
+    /// The event types that are delivered; `null` for all but `connection.refreshed`.
     events: Option<Vec<&'static str>>,
-    /// The names of the header fields that go with each message.
+    /// The names of the header fields that are sent with each message.
     header_names: Vec<String>,
     enabled: bool,
-    /// Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`.
+    /// The reason for which the endpoint is disabled: `gone` (it responded with 410), `by_request` or `key_lost`.
     disabled_reason: Option<&'static str>,
-    /// Until when an older secret signs as well.
+    /// The time until which the previous secret also signs.
     secret_overlap_until: Option<String>,
     created_at: String,
 }
@@ -153,7 +153,7 @@ impl<'a> WebhookWithSecret<'a> {
     }
 }
 
-/// One event on its way to one endpoint.
+/// The delivery of an event to an endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryBody {
     /// The id of the event, and of the message (`webhook-id`).
@@ -162,14 +162,14 @@ pub struct DeliveryBody {
     #[serde(rename = "type")]
     kind: EventType,
     status: DeliveryStatus,
-    /// Attempts since it was queued.
+    /// The number of attempts since the delivery was queued.
     attempts: i64,
-    /// When it happened, or was replayed.
+    /// The time at which the event occurred or the delivery was replayed.
     queued_at: String,
-    /// When it is tried next, while it is pending.
+    /// The time of the next attempt, while the delivery is pending.
     next_attempt_at: Option<String>,
     last_attempt_at: Option<String>,
-    /// The status of the receiver's last answer.
+    /// The HTTP status of the receiver's last response.
     last_status: Option<i64>,
     /// `timeout`, `unreachable`, `blocked`, `bad_answer`, `redirected`, `http_status`, `expired`, `too_many_waiting`,
     /// `unknown_key`, `integrity_error`, `bad_secret` or `no_client`.
@@ -200,7 +200,7 @@ impl From<WebhookDelivery> for DeliveryBody {
 pub struct DeliveryWithPayload {
     #[serde(flatten)]
     delivery: DeliveryBody,
-    /// The message, as the receiver gets it.
+    /// The message, as sent to the receiver.
     #[schema(value_type = Object)]
     payload: Value,
 }
@@ -212,14 +212,14 @@ impl DeliveryWithPayload {
     }
 }
 
-/// Which failed deliveries to replay.
+/// A filter for the failed deliveries to replay.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayFilter {
-    /// Those queued at this time or later.
+    /// Only those queued at this time or later.
     #[schema(format = DateTime)]
     queued_after: Option<String>,
-    /// Those queued before this time.
+    /// Only those queued before this time.
     #[schema(format = DateTime)]
     queued_before: Option<String>,
 }
@@ -228,11 +228,11 @@ impl ReplayFilter {
     /// Reads the times.
     ///
     /// # Errors
-    /// `validation_failed` with the place of one that is none.
+    /// `validation_failed` with a pointer to an invalid time.
     pub(super) fn read(self) -> Result<DeliveryFilter, Problem> {
         let time = |text: Option<String>, place: &str| {
             let time = text.map(|text| text.parse::<Timestamp>()).transpose();
-            time.map_err(|_| Problem::invalid(place, format_args!("is {EXPECTED_TIME}")))
+            time.map_err(|_| Problem::invalid(place, format_args!("must be {EXPECTED_TIME}")))
         };
         Ok(DeliveryFilter {
             status: Some(DeliveryStatus::Failed),
@@ -242,16 +242,16 @@ impl ReplayFilter {
     }
 }
 
-/// What was replayed.
+/// The result of a replay.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReplayedDeliveries {
-    /// How many deliveries are pending again.
+    /// The number of deliveries that are pending again.
     pub replayed: u64,
-    /// Whether there may be more: then send the same request again.
+    /// Whether there may be more; if so, repeat the request.
     pub has_more: bool,
 }
 
-/// The words for events that an endpoint may name.
+/// Returns the schema of the event types that an endpoint may name.
 fn events() -> Schema {
     let named = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(named.map(EventType::as_str)));
@@ -259,16 +259,18 @@ fn events() -> Schema {
         .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
         .items(word)
         .min_items(Some(1))
-        .description(Some("What it hears of; without it, or with `null`, all but `connection.refreshed`."));
+        .description(Some(
+            "The event types that are delivered; if omitted or `null`, all but `connection.refreshed`.",
+        ));
     list.build().into()
 }
 
-/// The header fields that an endpoint may name.
+/// Returns the schema of an endpoint's header fields.
 fn header_fields() -> Schema {
     header_fields_of(SchemaType::Type(Type::Object))
 }
 
-/// The same in a change, which may leave them as they are.
+/// Returns the schema of the header fields in a change, where `null` leaves them unchanged.
 fn changed_header_fields() -> Schema {
     header_fields_of(SchemaType::from_iter([Type::Object, Type::Null]))
 }
@@ -295,8 +297,7 @@ fn header_fields_of(kind: SchemaType) -> Schema {
         .max_properties(Some(MAX_HEADERS))
         .examples([serde_json::json!({"authorization": "Bearer of-your-own"})])
         .description(Some(
-            "Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown \
-             again; a new list replaces the older one.",
+            "Header fields that are sent with each message, such as `Authorization`. They are stored encrypted and never returned; a new object replaces the previous one.",
         ));
     fields.build().into()
 }
@@ -306,15 +307,14 @@ fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Vec<String
     Option::deserialize(value).map(Some)
 }
 
-/// What an endpoint wants to hear of.
+/// Parses the event types of an endpoint.
 ///
 /// # Errors
-/// `validation_failed` with the place of a word that is no event, or of a list of none.
+/// `validation_failed` with a pointer to an unknown event type or to an empty list.
 pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventTypes>, Problem> {
     let Some(words) = words else { return Ok(None) };
     if words.is_empty() {
-        let all =
-            "names at least one event; omit it for all but `connection.refreshed`, or set `enabled` to false";
+        let all = "must name at least one event; omit it for all but `connection.refreshed`, or set `enabled` to false";
         return Err(Problem::invalid("/events", all));
     }
     let mut types = Vec::new();
@@ -325,7 +325,7 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventType
             None => {
                 let known = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
                 let known: Vec<_> = known.map(EventType::as_str).collect();
-                let one = format!("is one of `{}`", known.join("`, `"));
+                let one = format!("must be one of `{}`", known.join("`, `"));
                 return Err(Problem::invalid(format!("/events/{at}"), one));
             }
         }

@@ -1,4 +1,4 @@
-//! /api/hubspot/webhooks: endpoints of the host's backend, and what was sent to them.
+//! /api/hubspot/webhooks: endpoints of the host's backend, and their deliveries.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ use crate::services::{ApiKey, DeliveryFilter, Endpoint, EndpointChanges};
 /// The longest time for which an older secret signs beside a newer one, in seconds.
 const MAX_SECRET_OVERLAP: u64 = 7 * 24 * 3600;
 
-/// How many deliveries are replayed with one request.
+/// The maximum number of deliveries that one request replays.
 const MAX_REPLAYED: u64 = 1000;
 
-/// Its routes.
+/// The routes of webhook endpoints.
 pub(super) fn routes(routes: &mut ServiceConfig) {
     routes
         .service(
@@ -55,7 +55,7 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
         ));
 }
 
-/// Makes an endpoint. Its signing secret is in this answer alone.
+/// Creates a webhook endpoint. Only this response has its signing secret.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks", tag = "webhooks", security(("api_key" = ["webhooks"])),
     request_body = NewWebhook,
@@ -78,13 +78,13 @@ pub async fn create_webhook(request: HttpRequest, web: Data<Web>, body: ApiJson<
     Ok(HttpResponse::Created().json(WebhookWithSecret::new(&web, endpoint, &secret)))
 }
 
-/// Lists endpoints, the oldest first. There are 16 at most.
+/// Lists webhook endpoints, the oldest first. The limit is 16.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(PageParams),
     responses(
         (status = 200, description = "A page of endpoints.", body = Page<WebhookBody>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
     )
 )]
 pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
@@ -96,7 +96,7 @@ pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
     Ok(page.answer(all, place, |endpoint| WebhookBody::new(&web, endpoint)))
 }
 
-/// Shows an endpoint.
+/// Returns a webhook endpoint.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks/{id}", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
@@ -111,17 +111,17 @@ pub async fn get_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>)
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint)))
 }
 
-/// Changes an endpoint. With a URL of another origin, the header fields are named again, or removed with `{}`: they may
-/// be credentials for the receiver before.
+/// Updates a webhook endpoint. If the new URL has another origin, send the header fields again, or remove them with
+/// `{}`: they may be credentials for the previous receiver.
 #[utoipa::path(
     patch, path = "/api/hubspot/webhooks/{id}", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     request_body = WebhookChanges,
     responses(
-        (status = 200, description = "The endpoint as it is now.", body = WebhookBody),
+        (status = 200, description = "The endpoint after the call.", body = WebhookBody),
         (status = 400, description = "`invalid_json`, `validation_failed`, `webhook_url_not_allowed`"),
         (status = 404, description = "`webhook_not_found`"),
-        (status = 409, description = "`webhook_headers_needed`: the new URL is of another origin."),
+        (status = 409, description = "`webhook_headers_needed`: the new URL has another origin."),
     )
 )]
 pub async fn update_webhook(
@@ -144,12 +144,12 @@ pub async fn update_webhook(
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint)))
 }
 
-/// Deletes an endpoint, with the deliveries that are pending.
+/// Deletes a webhook endpoint and its pending deliveries.
 #[utoipa::path(
     delete, path = "/api/hubspot/webhooks/{id}", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
-        (status = 200, description = "The endpoint as it was.", body = WebhookBody),
+        (status = 200, description = "The deleted endpoint.", body = WebhookBody),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
@@ -159,7 +159,7 @@ pub async fn delete_webhook(request: HttpRequest, web: Data<Web>, id: Path<Strin
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint)))
 }
 
-/// Gives an endpoint a new signing secret, which is in this answer alone.
+/// Rotates the signing secret of an endpoint. Only this response has the new secret.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/rotate-secret", tag = "webhooks",
     security(("api_key" = ["webhooks"])),
@@ -179,7 +179,10 @@ pub async fn rotate_webhook_secret(
     let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let overlap = body.0.overlap_seconds.map_or(DEFAULT_SECRET_OVERLAP, Duration::from_secs);
     if overlap.as_secs() > MAX_SECRET_OVERLAP {
-        return Err(Problem::invalid("/overlap_seconds", format_args!("is at most {MAX_SECRET_OVERLAP}")));
+        return Err(Problem::invalid(
+            "/overlap_seconds",
+            format_args!("must be at most {MAX_SECRET_OVERLAP}"),
+        ));
     }
     let (endpoint, secret) = web
         .services
@@ -190,12 +193,12 @@ pub async fn rotate_webhook_secret(
     Ok(HttpResponse::Ok().json(WebhookWithSecret::new(&web, endpoint, &secret)))
 }
 
-/// Sends the message `webhook.test` to an endpoint, and shows what came of it.
+/// Sends the message `webhook.test` to an endpoint, and returns the result.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/test", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
-        (status = 200, description = "What came of it.", body = DeliveryBody),
+        (status = 200, description = "The delivery.", body = DeliveryBody),
         (status = 404, description = "`webhook_not_found`"),
         (status = 409, description = "`webhook_disabled`"),
     )
@@ -206,7 +209,7 @@ pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
 }
 
-/// Lists what was sent to an endpoint, the newest first, for as long as it is kept.
+/// Lists the deliveries to an endpoint that are still kept, the newest first.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks/{id}/deliveries", tag = "webhooks",
     security(("api_key" = ["webhooks"])),
@@ -214,12 +217,12 @@ pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
         PageParams,
         ("status" = Option<DeliveryStatus>, Query, description = "`pending`, `delivered` or `failed`."),
-        ("queued_after" = Option<String>, Query, format = DateTime, description = "Those queued at this time or later."),
-        ("queued_before" = Option<String>, Query, format = DateTime, description = "Those queued before this time."),
+        ("queued_after" = Option<String>, Query, format = DateTime, description = "Only those queued at this time or later."),
+        ("queued_before" = Option<String>, Query, format = DateTime, description = "Only those queued before this time."),
     ),
     responses(
         (status = 200, description = "A page of deliveries.", body = Page<DeliveryBody>),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid."),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
@@ -237,13 +240,13 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
     Ok(page.answer(found, |one| (one.queued_at.unix_ms(), one.event_id.clone()), DeliveryBody::from))
 }
 
-/// Shows a delivery with the message that is sent.
+/// Returns a delivery with its message.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}", tag = "webhooks",
     security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
-        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_([0-9]{1,18}|[a-z_]{1,40}))?$", description = "The delivery: the id of its event."),
+        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_([0-9]{1,18}|[a-z_]{1,40}))?$", description = "The id of the delivery, which is that of its event."),
     ),
     responses(
         (status = 200, description = "The delivery.", body = DeliveryWithPayload),
@@ -262,15 +265,15 @@ pub async fn get_webhook_delivery(
     Ok(HttpResponse::Ok().json(DeliveryWithPayload::new(delivery, &payload)))
 }
 
-/// Queues failed deliveries again, the oldest first: up to 1000 of those that were queued in this time. Called again, it
-/// goes on where it has ended; deliveries that are pending or delivered are left alone.
+/// Queues failed deliveries again, the oldest first: up to 1000 of those queued in this period. Repeat the call to
+/// continue; pending and delivered ones are not changed.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/deliveries/replay", tag = "webhooks",
     security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     request_body = ReplayFilter,
     responses(
-        (status = 200, description = "How many are queued.", body = ReplayedDeliveries),
+        (status = 200, description = "The number of queued deliveries.", body = ReplayedDeliveries),
         (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 404, description = "`webhook_not_found`"),
         (status = 409, description = "`webhook_disabled`"),
@@ -288,16 +291,16 @@ pub async fn replay_webhook_deliveries(
     Ok(HttpResponse::Ok().json(ReplayedDeliveries { replayed, has_more: replayed == MAX_REPLAYED }))
 }
 
-/// Sends an event to an endpoint again, whatever became of it, and shows what came of it.
+/// Delivers an event to an endpoint again, whatever the status of the delivery, and returns the result.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay", tag = "webhooks",
     security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
-        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_([0-9]{1,18}|[a-z_]{1,40}))?$", description = "The delivery: the id of its event."),
+        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_([0-9]{1,18}|[a-z_]{1,40}))?$", description = "The id of the delivery, which is that of its event."),
     ),
     responses(
-        (status = 200, description = "What came of it.", body = DeliveryBody),
+        (status = 200, description = "The delivery.", body = DeliveryBody),
         (status = 404, description = "`webhook_not_found`, `delivery_not_found`"),
         (status = 409, description = "`webhook_disabled`"),
     )
@@ -315,7 +318,7 @@ pub async fn replay_webhook_delivery(
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
 }
 
-/// The endpoint of this id, if it belongs to the project of the key.
+/// Returns the endpoint with this id, if it belongs to the project of the key.
 async fn webhook_of(web: &Web, key: &ApiKey, id: &str) -> Result<WebhookId, Problem> {
     let not_found = || Problem::new(ProblemCode::WebhookNotFound);
     let endpoint = web.services.webhooks.endpoints.webhook(id.parse().map_err(|_| not_found())?).await?;

@@ -85,27 +85,27 @@ fn subscribe(web: &Web, authorization: &AuthRequestView) -> Option<Subscription>
     }
 }
 
-/// Which flow is meant, for which pickup code.
+/// A pickup code and its authorization request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redeem {
-    /// The attempt.
+    /// The authorization request.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
-    /// What its message or its status has given. It is good for a minute.
+    /// The pickup code from the message or from the status. It is valid for one minute.
     pickup_code: String,
 }
 
 /// An access token for a page.
 #[derive(Serialize, ToSchema)]
 struct AccessTokenAnswer<'a> {
-    /// For requests to HubSpot's API, as `Authorization: Bearer …`. Given out once.
+    /// The access token for HubSpot's API, sent as `Authorization: Bearer …`. Handed off once.
     #[schema(example = "<access token>")]
     access_token: &'a str,
     /// Always `bearer` (RFC 6750).
     #[schema(pattern = "^bearer$")]
     token_type: &'static str,
-    /// When it expires.
+    /// The expiry time of the token.
     #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
     expires_at: String,
 }
@@ -114,16 +114,16 @@ struct AccessTokenAnswer<'a> {
 /// message or its status.
 #[utoipa::path(
     post, path = "/api/hubspot/token", tag = "page",
-    summary = "The access token of an attempt, once",
+    summary = "Redeems a pickup code for the access token",
     request_body = Redeem,
-    params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
+    params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that started the authorization request.")),
     security(("verifier" = [])),
     responses(
-        (status = 200, description = "The access token. A second request gets none.", body = AccessTokenAnswer),
-        (status = 400, description = "`bad_challenge`: there is no verifier, or it is none."),
-        (status = 403, description = "`pickup_code_rejected`: not this attempt's pickup code, not this origin's, or older than a minute."),
-        (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
-        (status = 410, description = "`already_delivered`: it was given out before."),
+        (status = 200, description = "The access token. It is returned only once.", body = AccessTokenAnswer),
+        (status = 400, description = "`bad_challenge`: the verifier is missing or invalid."),
+        (status = 403, description = "`pickup_code_rejected`: the pickup code belongs to another authorization request or origin, or is older than a minute."),
+        (status = 404, description = "`flow_unknown`: no such authorization request, or another page's."),
+        (status = 410, description = "`already_delivered`: the access token was already handed off."),
     )
 )]
 pub async fn redeem_pickup_code(request: HttpRequest, web: Data<Web>, body: ApiJson<Redeem>) -> Handled {
@@ -139,11 +139,11 @@ pub async fn redeem_pickup_code(request: HttpRequest, web: Data<Web>, body: ApiJ
     }))
 }
 
-/// Which flow is given up; the page's own, if it does not know its id yet.
+/// The authorization request to cancel; the page's own, if the page does not know the id yet.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cancel {
-    /// The attempt; left out, it is the one of the verifier.
+    /// The authorization request; if omitted, the one of the verifier.
     #[schema(value_type = Option<String>, format = Uuid)]
     flow: Option<FlowId>,
 }
@@ -152,14 +152,14 @@ pub struct Cancel {
 /// first.
 #[utoipa::path(
     post, path = "/api/hubspot/cancel", tag = "page",
-    summary = "Gives an attempt up",
+    summary = "Cancels an authorization request",
     request_body = Cancel,
-    params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
+    params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that started the authorization request.")),
     security(("verifier" = [])),
     responses(
-        (status = 200, description = "How the attempt stands: HubSpot may have been quicker.", body = AuthRequestBody),
-        (status = 400, description = "`bad_challenge`: there is no verifier, or it is none."),
-        (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
+        (status = 200, description = "The status of the authorization request: it may have finished before it could be cancelled.", body = AuthRequestBody),
+        (status = 400, description = "`bad_challenge`: the verifier is missing or invalid."),
+        (status = 404, description = "`flow_unknown`: no such authorization request, or another page's."),
     )
 )]
 pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
@@ -169,36 +169,36 @@ pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<
     Ok(HttpResponse::Ok().json(self::body(&authorization, web.services.platform.clock.now())))
 }
 
-/// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.
+/// An authorization request. Only the fields listed here are sent.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Attempt)]
 pub struct AuthRequestBody<'a> {
-    /// The attempt.
+    /// The authorization request.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
-    /// How far it has come. The last four are final.
+    /// The status. The last four values are final.
     status: AuthorizationStatus,
-    /// Until when the person may take.
+    /// The time at which the authorization request expires.
     #[schema(format = DateTime, example = "2026-11-21T09:10:00Z")]
     expires_at: String,
-    /// Whether the host's backend has to confirm it before it comes to anything.
+    /// Whether the host's backend has to confirm the connection.
     awaiting_confirmation: bool,
     /// The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
     connect_session_id: Option<ConnectSessionId>,
     /// The connection that this session reconnects. Present while `awaiting_confirmation` is true, if the session was
-    /// made for one.
+    /// created for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
     connection_id: Option<ConnectionId>,
-    /// Whether its outcome is kept from the page, because nothing has proven that the page began it.
+    /// Whether the outcome is withheld from the page, because the opener was not verified.
     withheld: bool,
-    /// The connection. Present once there is one.
+    /// The connection. Present once it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     connection: Option<Entry<'a>>,
-    /// The reason why there is none. Present where the attempt has ended without a connection.
+    /// The reason for the failure. Present if the authorization request ended without a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<AuthRequestError>,
@@ -208,14 +208,14 @@ pub struct AuthRequestBody<'a> {
     pickup_code: Option<&'a str>,
 }
 
-/// Why an attempt has failed.
+/// The reason for a failed authorization request.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AttemptError)]
 struct AuthRequestError {
     code: ProblemCode,
-    /// A sentence for a person.
+    /// A sentence for the user.
     message: &'static str,
-    /// Whether the same thing may succeed later.
+    /// Whether a later attempt may succeed.
     retryable: bool,
 }
 

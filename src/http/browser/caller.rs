@@ -37,7 +37,7 @@ impl Caller {
         let nonce = Secret::random(&Random::system());
         let written = session.insert(USER, user).and_then(|()| session.insert(NONCE, nonce.expose()));
         if let Err(why) = written {
-            tracing::error!(error = %why, "could not write the session");
+            tracing::error!(error = %why, "failed to write the browser session");
         }
     }
 }

@@ -23,42 +23,42 @@ pub struct Entry<'a> {
     pub fields: Fields<'a>,
 }
 
-/// How a connection fares.
+/// The status of a connection.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ConnectionFields)]
 pub struct Fields<'a> {
-    /// The HubSpot account; null until HubSpot has told it.
+    /// The HubSpot account; null until HubSpot has named it.
     #[schema(value_type = Option<i64>, example = 1234567)]
     portal_id: Option<PortalId>,
-    /// The account's website. Somebody has typed it: show it as text, never as HTML.
+    /// The account's website. It is user input: show it as text, never as HTML.
     #[schema(example = "acme.example")]
     hub_domain: Option<&'a str>,
     /// The account's time zone.
     #[schema(example = "Europe/Berlin")]
     time_zone: Option<&'a str>,
-    /// How it fares.
+    /// The status.
     status: ConnectionStatus,
-    /// The same in a sentence for a person.
+    /// The status as a sentence for the user.
     status_text: &'static str,
-    /// The granted scopes; null as long as HubSpot has not named them.
+    /// The granted scopes; null until HubSpot has named them.
     #[schema(value_type = Option<Vec<String>>, example = json!(["oauth", "crm.objects.contacts.read"]))]
     scopes: Option<&'a Scopes>,
-    /// Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null.
+    /// Scopes that were requested, including optional ones, and not granted; empty while `scopes` is null.
     #[schema(value_type = Vec<String>)]
     missing_scopes: Scopes,
-    /// When the access token expires.
+    /// The expiry time of the access token.
     #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
     expires_at: String,
-    /// When the person connected.
+    /// The time at which the user connected.
     #[schema(format = DateTime, example = "2026-11-21T09:00:00Z")]
     connected_at: String,
-    /// When it is refreshed next, in seconds; null where nothing is planned.
+    /// The number of seconds until the next refresh; null if none is scheduled.
     #[schema(minimum = 0)]
     seconds_until_refresh: Option<i64>,
 }
 
 impl<'a> Entry<'a> {
-    /// One connection as it is now.
+    /// Returns a connection as of this time.
     pub fn of(connection: &'a Connection, now: Timestamp) -> Self {
         let token = &connection.token;
         let fields = Fields {
@@ -80,21 +80,23 @@ impl<'a> Entry<'a> {
 /// Returns a sentence for the user about the status of a connection.
 pub fn sentence(token: &Token, now: Timestamp) -> &'static str {
     match token.status_at(now) {
-        ConnectionStatus::Active => "Access is renewed by itself, always before it expires.",
+        ConnectionStatus::Active => "Access is refreshed automatically, before it expires.",
         ConnectionStatus::Degraded
             if token.last_error.as_deref() == Some(FailureCode::GrantDead.as_str()) =>
         {
-            "HubSpot has refused to renew this access. If it refuses once more, you have to reconnect."
+            "HubSpot rejected the refresh of this access. If it does so again, you have to reconnect."
         }
-        ConnectionStatus::Degraded => "Access could not be renewed in time. We keep trying; nothing is lost.",
-        ConnectionStatus::NeedsReauth => "HubSpot has ended this access. Reconnect to go on.",
+        ConnectionStatus::Degraded => {
+            "Access could not be refreshed in time. We keep trying; nothing is lost."
+        }
+        ConnectionStatus::NeedsReauth => "HubSpot has revoked this access. Reconnect to continue.",
         ConnectionStatus::IntegrityError => {
-            "What is stored for this account cannot be trusted. Reconnect to go on."
+            "The stored tokens of this account are damaged. Reconnect to continue."
         }
     }
 }
 
-/// Seconds until a moment, rounded up; zero once it is there.
+/// Returns the seconds until a time, rounded up; zero in the past.
 pub fn seconds_until(at: Timestamp, now: Timestamp) -> i64 {
     i64::try_from(retry_after::seconds(at.since(now))).unwrap_or(i64::MAX)
 }

@@ -17,7 +17,7 @@ use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::{Disconnected, Outcome};
 
-/// Which connection ends.
+/// The connection to delete.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {
@@ -26,11 +26,11 @@ pub struct Disconnect {
     connection_id: ConnectionId,
 }
 
-/// A connection that has ended.
+/// A deleted connection.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Disconnected)]
 pub struct DisconnectAnswer {
-    /// The connection that was.
+    /// The id of the deleted connection.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
     revocation: Revocation,
@@ -45,19 +45,19 @@ impl From<Disconnected> for DisconnectAnswer {
 /// `POST /api/hubspot/disconnect`: ends one connection of this browser's session.
 #[utoipa::path(
     post, path = "/api/hubspot/disconnect", tag = "page",
-    summary = "Ends a connection, by the browser or the page that made it",
+    summary = "Disconnects, from the browser or the page that connected",
     request_body = Disconnect,
     params(
-        ("Hubspot-Connect-Csrf" = Option<String>, Header, description = "The form token of our own pages, beside a session."),
-        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has made the connection, in place of a session."),
+        ("Hubspot-Connect-Csrf" = Option<String>, Header, description = "The form token of the service's own pages, required with a session."),
+        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that connected, instead of a session."),
     ),
     security(("session" = []), ("verifier" = [])),
     responses(
-        (status = 200, description = "It has ended.", body = DisconnectAnswer),
-        (status = 400, description = "`bad_challenge`: the verifier is none."),
-        (status = 401, description = "`not_authenticated`: neither a session nor a verifier."),
-        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
-        (status = 404, description = "`connection_not_found`: no such connection, or not the caller's."),
+        (status = 200, description = "The connection is deleted.", body = DisconnectAnswer),
+        (status = 400, description = "`bad_challenge`: the verifier is invalid."),
+        (status = 401, description = "`not_authenticated`: the request has neither a session nor a verifier."),
+        (status = 403, description = "`csrf_rejected`: the request did not come from a page of the service."),
+        (status = 404, description = "`connection_not_found`: no such connection, or another user's."),
     )
 )]
 pub async fn disconnect_connection(

@@ -178,7 +178,7 @@ async fn get_install_claim(
     if let Some(entry) = problem
         && web.limits.lines.admit()
     {
-        tracing::info!(code = entry.code.as_str(), "problem shown");
+        tracing::info!(code = entry.code.as_str(), "problem returned");
     }
     let values = json!({
         "connect_url": connect_url,

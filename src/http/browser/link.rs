@@ -44,7 +44,7 @@ struct LinkBody<'a> {
     scopes: &'a Scopes,
     /// The scopes that the account may lack.
     optional_scopes: &'a Scopes,
-    /// The one HubSpot account that may be connected.
+    /// The only HubSpot account that may be connected.
     portal_id: Option<PortalId>,
     /// The time at which the link expires.
     expires_at: String,

@@ -178,7 +178,7 @@ fn failure(
 ) -> String {
     let entry = code.entry();
     if web.limits.lines.admit() {
-        tracing::info!(code = code.as_str(), "problem shown");
+        tracing::info!(code = code.as_str(), "problem returned");
     }
     let values = json!({
         "flow": flow,
@@ -197,7 +197,7 @@ fn failure(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handoff {
-    /// The attempt.
+    /// The authorization request.
     flow: FlowId,
     /// Whether the page only asks which page is due; the message is not taken.
     #[serde(default)]

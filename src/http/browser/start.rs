@@ -191,7 +191,7 @@ pub async fn get_launched(web: Data<Web>) -> HttpResponse {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyOpener {
-    /// The attempt.
+    /// The authorization request.
     flow: FlowId,
     /// The key that the opener has shown.
     opener_key: String,

@@ -33,31 +33,31 @@ const MAX_WAIT: Duration = Duration::from_secs(25);
 /// it responds as soon as something has changed.
 #[utoipa::path(
     get, path = "/api/hubspot/status", tag = "page",
-    summary = "Connections of a session or of a user, or the status of an attempt",
+    summary = "Returns the connections of a session or of a user, or the status of an authorization request",
     params(
-        ("wait" = Option<i64>, Query, minimum = 0, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
-        ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
-        ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
-        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that started the attempt; the response then describes that attempt."),
+        ("wait" = Option<i64>, Query, minimum = 0, description = "The number of seconds for which the response may wait for a change since the ETag in `If-None-Match`; at most 25.", example = 20),
+        ("flow" = Option<Uuid>, Query, description = "The authorization request, if the page knows its id. Only together with a verifier."),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the last response."),
+        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that started the authorization request; the response then describes that request."),
         ("Hubspot-Connect-Read-Token" = Option<String>, Header, description = "A token that the host's backend has created for one of its users, whose connections are then returned. A verifier takes precedence."),
     ),
     security((), ("session" = []), ("read_token" = []), ("verifier" = [])),
     responses(
-        (status = 200, description = "The connections of the read token's user, or of the browser's session; with a verifier the attempt.",
-            body = StatusAnswer, headers(("ETag" = String, description = "Stands for this answer."))),
-        (status = 304, description = "Nothing has changed. Without a session, or with too many requests that wait already, the answer comes at once.", headers(
-            ("ETag" = String, description = "The same as before."),
-            ("Retry-After" = Option<i64>, description = "After how many seconds to ask again, where the answer has not waited."),
+        (status = 200, description = "The connections of the read token's user or of the browser's session; with a verifier, the authorization request.",
+            body = StatusAnswer, headers(("ETag" = String, description = "The ETag of this response."))),
+        (status = 304, description = "Nothing has changed. Without a session, or when too many requests are already waiting, the response is sent immediately.", headers(
+            ("ETag" = String, description = "The same ETag as before."),
+            ("Retry-After" = Option<i64>, description = "The number of seconds to wait before the next request, if this response did not wait."),
         )),
-        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value. `bad_challenge`: the verifier is none."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, repeated or invalid. `bad_challenge`: the verifier is invalid."),
         (status = 401, description = "`read_token_invalid`"),
-        (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
+        (status = 404, description = "`flow_unknown`: no such authorization request, or another page's."),
     )
 )]
 pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     let query = ApiQuery::read(&request, &["wait", "flow"])?;
     let wait = query.get("wait", "a number of seconds")?.unwrap_or(0);
-    let flow: Option<String> = query.get("flow", "the id of an attempt")?;
+    let flow: Option<String> = query.get("flow", "the id of an authorization request")?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(MAX_WAIT);
     match (verifier(&request)?, read_token(&request), flow) {
         (Some(verifier), _, flow) => {
@@ -138,7 +138,7 @@ fn next_expiry(connections: &[Connection], now: Timestamp) -> Instant {
     Instant::now() + ends.min().map_or(MAX_WAIT, |end| end.since(now))
 }
 
-/// What a status says: of a session, or of an attempt.
+/// The status of a session or of an authorization request.
 #[derive(ToSchema)]
 #[schema(as = Status)]
 #[expect(dead_code, reason = "the two answers are written by two functions; here they stand side by side")]
@@ -146,48 +146,48 @@ fn next_expiry(connections: &[Connection], now: Timestamp) -> Instant {
 pub enum StatusAnswer<'a> {
     /// A session.
     Session(Body<'a>),
-    /// An attempt.
+    /// An authorization request.
     AuthRequest(super::authorization::AuthRequestBody<'a>),
 }
 
-/// The connections of a session. Its fields are written out one by one: what is not named here does not leave.
+/// The connections of a session. Only the fields listed here are sent.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionStatus)]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "there is one, for as long as it is written out")]
 pub enum Body<'a> {
-    /// There is at least one connection.
+    /// At least one connection exists.
     Connected(Connected<'a>),
-    /// There is none, or no session.
+    /// No connection exists, or no session.
     NoConnection(NoConnection),
 }
 
-/// What a session has.
+/// The connections of a session.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionConnected)]
 pub struct Connected<'a> {
-    /// True.
+    /// Always true.
     authenticated: bool,
     #[serde(flatten)]
     viewer: ViewerBody<'a>,
-    /// The newest connection's, for the many who have one.
+    /// The status of the newest connection, since most users have only one.
     #[serde(flatten)]
     newest: Fields<'a>,
-    /// The newest first.
+    /// The connections, the newest first.
     connections: Vec<Entry<'a>>,
 }
 
-/// Who the connections belong to.
+/// The owner of the connections.
 #[derive(Serialize, ToSchema)]
 #[schema(as = StatusHolder)]
 #[serde(untagged)]
 pub enum ViewerBody<'a> {
     /// The user of a browser session.
     Session {
-        /// Who the session belongs to.
+        /// The owner of the session.
         #[schema(value_type = String, format = Uuid)]
         user_id: Option<UserId>,
-        /// When the session ends without an action of the user. Polls of this address do not move it.
+        /// The time at which the session ends if the user does nothing. Polling this endpoint does not extend it.
         #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
         session_expires_at: String,
     },
@@ -196,19 +196,19 @@ pub enum ViewerBody<'a> {
         /// The host's id of the user.
         #[schema(value_type = String)]
         external_user_id: &'a ExternalUserId,
-        /// When the read token expires.
+        /// The expiry time of the read token.
         #[schema(format = DateTime, example = "2026-11-21T10:00:00Z")]
         read_token_expires_at: String,
     },
 }
 
-/// What nobody has.
+/// The response for a caller without connections.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionNobody)]
 pub struct NoConnection {
-    /// False.
+    /// Always false.
     authenticated: bool,
-    /// None.
+    /// Always empty.
     #[schema(value_type = Vec<String>, max_items = 0)]
     connections: [(); 0],
 }

@@ -1,5 +1,5 @@
-//! What the annotations at the handlers cannot say of parameters, bodies and answers, so that the description is exact
-//! enough for machines to test the service by it.
+//! Constraints of parameters, bodies and responses that the annotations of the handlers cannot express. They make the
+//! description exact enough for tools to test the service with it.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -18,9 +18,9 @@ use crate::domain::text::{is_joiner, is_selector, unfit_characters};
 /// The media type of problems (RFC 9457).
 pub const PROBLEM: &str = "application/problem+json";
 
-/// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it: it begins with no slash; no
-/// segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and neither of the first two
-/// segments that are no version and not `api` is `oauth`. Escapes are left out: some would hide what is refused.
+/// A path that is forwarded to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it: it does not begin with a
+/// slash; no segment is `.` or `..` (without its parameters, after `;`); it is not a URL, and neither of the first two
+/// segments other than a version and `api` is `oauth`. Escapes are left out: some would hide rejected paths.
 const PROXY_PATH: &str = concat!(
     r"^(?!/)(?![^/]+://)",
     r"(?!(.*/)?\.{1,2}(;[^/]*)?(/|$))",
@@ -35,7 +35,7 @@ pub fn parameters(operation: &mut Operation, is_proxy: bool) {
     for parameter in operation.parameters.iter_mut().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         if parameter.name == "id" {
-            parameter.description.get_or_insert_with(|| "Which one.".to_owned());
+            parameter.description.get_or_insert_with(|| "The id.".to_owned());
         }
         let Some(RefOr::T(Schema::Object(schema))) = parameter.schema.as_mut() else { continue };
         widen(schema);
@@ -46,7 +46,7 @@ pub fn parameters(operation: &mut Operation, is_proxy: bool) {
     }
 }
 
-/// A number without a sign has twice the room that the format `int32` gives it.
+/// Widens the format `int32`, which has only half the range of an unsigned number.
 fn widen(schema: &mut Object) {
     if schema.format == Some(SchemaFormat::KnownFormat(KnownFormat::Int32)) {
         schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
@@ -54,7 +54,7 @@ fn widen(schema: &mut Object) {
     }
 }
 
-/// A parameter is there or it is not: in an address and in a header field, `null` is a word as any other.
+/// Removes `null` from the types of a parameter: in a URL and in a header field it is an ordinary word.
 fn never_null(schema: &mut Object) {
     if let SchemaType::Array(types) = &mut schema.schema_type {
         types.retain(|kind| *kind != Type::Null);
@@ -64,11 +64,11 @@ fn never_null(schema: &mut Object) {
     }
 }
 
-/// A body of any kind goes on to HubSpot, where the method gives it a meaning.
+/// Describes a body of any kind, which is forwarded to HubSpot.
 pub fn any_body(operation: &mut Operation) {
     let any = Object::with_type(SchemaType::AnyValue);
     let body = RequestBodyBuilder::new()
-        .description(Some("Passed on as it comes, with its `Content-Type`: up to 64 MiB."))
+        .description(Some("Forwarded unchanged, with its `Content-Type`: up to 64 MiB."))
         .required(Some(Required::False))
         .content("application/json", ContentBuilder::new().schema(Some(any)).build())
         .content("*/*", binary());
@@ -82,16 +82,16 @@ pub fn binary() -> Content {
     ContentBuilder::new().schema(Some(schema)).build()
 }
 
-/// Characters that [`str::trim`] removes and that are fit to be shown.
+/// Characters that [`str::trim`] removes and that may be shown.
 const SPACES: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000";
 
-/// Characters in rows of thousands. Programs that make texts up are slow with classes that have them, so patterns speak
-/// of these in lookaheads.
+/// Returns whether a character belongs to a range of thousands. Test generators are slow with such character classes,
+/// so patterns exclude them in lookaheads.
 fn is_far(c: char) -> bool {
     ('\u{e000}'..='\u{f8ff}').contains(&c) || c >= '\u{e0000}'
 }
 
-/// The inside of a character class of unfit characters.
+/// Returns the inside of a character class of unfit characters.
 fn class(has: impl Fn(char) -> bool) -> String {
     static UNFIT: LazyLock<BTreeSet<char>> = LazyLock::new(unfit_characters);
     let codes: Vec<u32> = UNFIT.iter().filter(|c| has(**c)).map(|c| u32::from(*c)).collect();
@@ -126,7 +126,7 @@ static NAME: LazyLock<String> = LazyLock::new(|| {
     format!("^{fit}[^{any}]*[^{invisible}{SPACES}][^{any}]*$")
 });
 
-/// Makes the texts exact that people are shown.
+/// Adds the patterns of texts that users see.
 pub fn texts(components: &mut Components) {
     if let Some(RefOr::T(Schema::Object(id))) = components.schemas.get_mut("ExternalUserId") {
         id.pattern = Some(EXTERNAL_USER_ID.clone());
@@ -138,7 +138,7 @@ pub fn texts(components: &mut Components) {
     }
 }
 
-/// Says that what ends with `_at` is a time (RFC 3339).
+/// Sets the format of fields that end with `_at` to a time (RFC 3339).
 pub fn times(components: &mut Components) {
     for schema in components.schemas.values_mut() {
         let RefOr::T(Schema::Object(object)) = schema else { continue };
@@ -215,8 +215,8 @@ fn is_nullable(schema: &RefOr<Schema>) -> bool {
     }
 }
 
-/// Which fields of a connect session go together: a user or a connection is named, and a link that somebody else opens
-/// is always confirmed by the backend.
+/// Describes which fields of a connect session go together: a user or a connection is required, and a link always
+/// requires confirmation by the backend.
 pub fn connect_session(components: &mut Components) {
     let Some(entry) = components.schemas.get_mut("CreateConnectSession") else { return };
     let RefOr::T(Schema::Object(object)) = &mut *entry else { return };

@@ -1,7 +1,7 @@
 //! The description of the API: OpenAPI 3.1, collected from the handlers.
 //!
-//! What stands at a handler is written there: path, parameters, bodies, the answers of its own. What every answer of a
-//! kind has in common is added here, once: the problems of a missing key, of a body that is none, of a wrong host.
+//! Each handler declares its path, parameters, bodies and specific responses. The responses that many operations have
+//! in common are added here, once: a missing key, an invalid body, a wrong host.
 
 mod constraints;
 mod page;
@@ -79,23 +79,23 @@ use constraints::PROBLEM;
         api::proxy::proxy,
     ),
     components(schemas(ConnectionData, ConnectSessionData, InstallData, AppData, TestData)),
-    servers((url = "/", description = "The service from which this description comes.")),
+    servers((url = "/", description = "The service that serves this description.")),
     tags(
-        (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
-        (name = "installs", description = "Installs that began at HubSpot's Marketplace and wait to be claimed. They come only with `MARKETPLACE_INSTALLS=on`."),
-        (name = "tokens", description = "Access tokens, lent to the backend for as long as it needs them."),
-        (name = "connections", description = "The connections that the backend answers for: seen, refreshed, ended."),
-        (name = "api keys", description = "What a key is good for. Keys are made and revoked on the command line."),
-        (name = "proxy", description = "HubSpot's own API, called with a connection's token that the caller never sees."),
-        (name = "page", description = "What the page asks that has begun a connect, in the person's browser. The browser SDK does all of it."),
+        (name = "connect sessions", description = "The backend names the user who is connecting, and may require its own confirmation."),
+        (name = "installs", description = "Installs that started at HubSpot's Marketplace and are not claimed yet. They require `MARKETPLACE_INSTALLS=on`."),
+        (name = "tokens", description = "Access tokens for the backend."),
+        (name = "connections", description = "The connections of the backend's users: list, import, refresh, disconnect."),
+        (name = "api keys", description = "The API key of the caller. Keys are created and revoked on the command line."),
+        (name = "proxy", description = "HubSpot's API, called with the access token of a connection, which the caller never sees."),
+        (name = "page", description = "The requests of the page that started an authorization request, in the user's browser. The browser SDK makes all of them."),
         (name = "service", description = "About the service itself."),
-        (name = "webhooks", description = "Who is told what happens to connections, and what was sent. Messages follow Standard Webhooks 1.0.0."),
+        (name = "webhooks", description = "Webhook endpoints and their deliveries. Messages follow Standard Webhooks 1.0.0."),
     ),
     modifiers(&Common),
 )]
 struct Document;
 
-/// The whole description.
+/// Returns the whole description.
 pub fn document() -> OpenApi {
     Document::openapi()
 }
@@ -110,7 +110,7 @@ pub fn has_path(path: &str) -> bool {
 /// `GET /api/openapi.json`: the description of this API.
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "service",
-    summary = "This description",
+    summary = "Returns this description",
     security(()),
     responses((status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"))
 )]
@@ -123,11 +123,11 @@ pub async fn openapi_document(request: HttpRequest) -> HttpResponse {
 /// Returns the description of the API as an HTML page.
 #[utoipa::path(
     get, path = "/api/docs", tag = "service",
-    summary = "This description, as a page to read",
+    summary = "Returns this description as a page",
     security(()),
     responses(
         (status = 200, description = "A page.", body = String, content_type = "text/html"),
-        (status = 421, description = "A page that shows `wrong_host`.", body = String, content_type = "text/html"),
+        (status = 421, description = "An error page with the code `wrong_host`.", body = String, content_type = "text/html"),
     )
 )]
 pub async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
@@ -139,7 +139,7 @@ pub async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
     page.answer(&request)
 }
 
-/// What all operations of a kind have in common.
+/// Adds what all operations of a kind have in common.
 struct Common;
 
 impl Modify for Common {
@@ -159,7 +159,7 @@ impl Modify for Common {
         document.webhooks = Some(webhooks::messages());
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
-            // What HubSpot makes of a header is HubSpot's business.
+            // On the proxy the header is HubSpot's business.
             let is_proxy = is_streamed(path);
             if let Some(post) = item.post.as_mut().filter(|post| asks_for_key(post) && !is_proxy) {
                 add_idempotency(post);
@@ -191,23 +191,20 @@ fn schemes() -> [(&'static str, SecurityScheme); 4] {
     let api_key = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "A key that `hubspot-connect api-keys create` has printed, for the host's backend alone: \
-             `Authorization: Bearer <api key>`. A key has scopes; each operation says which one it asks for.",
+            "A key created with `hubspot-connect api-keys create`, for the host's backend only: `Authorization: Bearer <api key>`. A key has scopes; each operation names the scope that it requires.",
         ))
         .build();
     let session = ApiKeyValue::with_description(
         "__Host-hsc_sid",
-        "The session of a browser that has connected. With a PUBLIC_URL of plain http on another machine its name is \
-         `hsc_sid`.",
+        "The session of a browser that has connected. If PUBLIC_URL is plain http on another machine, the cookie is named `hsc_sid`.",
     );
     let verifier = ApiKeyValue::with_description(
         "Hubspot-Connect-Verifier",
-        "The secret of the page that has begun an attempt: 43 to 128 letters, digits, `-`, `.`, `_` or `~`. Its SHA-256 \
-         was the `challenge` (as in RFC 7636 section 4).",
+        "The secret of the page that started an authorization request: 43 to 128 letters, digits, `-`, `.`, `_` or `~`. Its SHA-256 was the `challenge` (as in RFC 7636 section 4).",
     );
     let read_token = ApiKeyValue::with_description(
         "Hubspot-Connect-Read-Token",
-        "A token that the host's backend has created for one of its users with `POST /api/hubspot/read-tokens`.",
+        "A token that the host's backend created for one of its users with `POST /api/hubspot/read-tokens`.",
     );
     [
         ("api_key", SecurityScheme::Http(api_key)),
@@ -222,17 +219,17 @@ fn problem() -> Schema {
     let of = |kind, about: &str| ObjectBuilder::new().schema_type(kind).description(Some(about));
     let text = |about: &str| of(Type::String, about);
     let object = ObjectBuilder::new()
-        .description(Some("An answer that is not what was asked for (RFC 9457). Programs go by `code`."))
+        .description(Some("An error response (RFC 9457). Programs should rely on `code`."))
         .property("type", text("`urn:hubspot-connect:problem:` and the code."))
-        .property("title", text("A few words."))
-        .property("status", of(Type::Integer, "The status of the answer."))
-        .property("detail", text("What happened and what to do, for a person."))
-        .property("instance", text("The path that was asked."))
+        .property("title", text("A short title."))
+        .property("status", of(Type::Integer, "The HTTP status of the response."))
+        .property("detail", text("A sentence with what happened and what to do."))
+        .property("instance", text("The path of the request."))
         .property("code", Ref::from_schema_name("ProblemCode"))
-        .property("request_id", text("The same as in the header `X-Request-Id`, and in the service's log."))
+        .property("request_id", text("The id of the request, as in the header `X-Request-Id` and in the service's log."))
         .property("retryable", of(Type::Boolean, "Whether the same request may succeed later."))
-        .property("hint", text("What is wrong with this very request. Present where more can be said."))
-        .property("pointer", text("The place in the body that is wrong, as a JSON pointer (RFC 6901). Present where one field is."))
+        .property("hint", text("What is wrong with this particular request. Present if there is more to say."))
+        .property("pointer", text("The invalid field of the body, as a JSON pointer (RFC 6901). Present if a single field is invalid."))
         .examples([serde_json::json!({
             "type": "urn:hubspot-connect:problem:not_found",
             "title": "Not found",
@@ -251,7 +248,7 @@ fn problem() -> Schema {
 fn codes() -> Schema {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
-        .description(Some("Stable. What each means stands in docs/errors.md."))
+        .description(Some("The stable code of a problem. docs/errors.md lists them all."))
         .enum_values(Some(ProblemCode::ALL.map(ProblemCode::as_str)))
         .into()
 }
@@ -263,7 +260,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Gives problems their body, and adds the answers that an operation has by its kind.
+/// Gives problems their body, and adds the responses that all operations of a kind have.
 fn complete(operation: &mut Operation) {
     let needs_key = asks_for_key(operation);
     let has_body = match &operation.request_body {
@@ -279,21 +276,21 @@ fn complete(operation: &mut Operation) {
     };
     if needs_key {
         add("401", "`api_key_missing`, `api_key_invalid`.");
-        add("403", "`api_key_scope_missing`: the key is not for this.");
+        add("403", "`api_key_scope_missing`: the key lacks the required scope.");
         add(
             "429",
-            "`rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address.",
+            "`rate_limited_key`: too many requests with this key. `rate_limited`: too many invalid keys from this address.",
         );
     }
     if has_body {
         add("400", "`invalid_json`, `validation_failed`: `pointer` names the field.");
-        add("413", "`payload_too_large`: a body may have 16 kB.");
-        add("415", "`unsupported_media_type`: the body has to be `application/json`.");
+        add("413", "`payload_too_large`: the limit is 16 kB.");
+        add("415", "`unsupported_media_type`: the body must be `application/json`.");
     }
     if !is_static {
-        add("503", "`storage_unavailable`: the database does not answer; nothing is lost.");
+        add("503", "`storage_unavailable`: the database does not respond; nothing is lost.");
     }
-    add("421", "`wrong_host`: the service does not go by that name.");
+    add("421", "`wrong_host`: the Host header does not match PUBLIC_URL.");
     for (status, response) in responses.iter_mut() {
         let RefOr::T(response) = response else { continue };
         if status.as_str() >= "400" && response.content.is_empty() {
@@ -303,7 +300,10 @@ fn complete(operation: &mut Operation) {
             add_limits(response);
         }
         if status == "429" || status == "503" {
-            response.headers.insert("Retry-After".to_owned(), header("Seconds after which to try again."));
+            response.headers.insert(
+                "Retry-After".to_owned(),
+                header("The number of seconds to wait before the next attempt."),
+            );
         }
     }
 }
@@ -341,19 +341,18 @@ fn add_idempotency(operation: &mut Operation) {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
-            "A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done \
-             again: the first answer is given once more, with `Idempotency-Replayed: true`.",
+            "A unique key for this request, such as a new UUID. If the request is repeated with it within 24 hours, it is not executed again: the first response is returned, with `Idempotency-Replayed: true`.",
         ))
         .schema(Some(text))
         .build();
     operation.parameters.get_or_insert_default().push(key.into());
     for (status, about) in [
-        ("400", "`idempotency_key_invalid`: the `Idempotency-Key` is none."),
+        ("400", "`idempotency_key_invalid`: the `Idempotency-Key` is invalid."),
         (
             "409",
-            "`idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way.",
+            "`idempotency_in_progress`: the first request with this `Idempotency-Key` is still in progress.",
         ),
-        ("422", "`idempotency_key_reused`: another request came with this `Idempotency-Key`."),
+        ("422", "`idempotency_key_reused`: the `Idempotency-Key` was used for a different request."),
     ] {
         describe_too(operation, status, about);
     }
@@ -372,11 +371,11 @@ fn add_bad_requests(method: &str, operation: &mut Operation) {
     };
     add("`bad_request`", "the request takes no query parameters.");
     if matches!(method, "delete" | "post") {
-        add("`validation_failed`", "the body has fields, and the request takes none.");
+        add("`validation_failed`", "the body has fields, but the request takes none.");
     }
 }
 
-/// Adds a sentence to what is said about an answer.
+/// Adds a sentence to the description of a response.
 fn describe_too(operation: &mut Operation, status: &str, about: &str) {
     let entry = operation.responses.responses.entry(status.to_owned());
     let response = entry.or_insert_with(|| Response::new("").into());
@@ -392,9 +391,12 @@ fn add_limits(response: &mut Response) {
     for (name, about) in [
         (
             "RateLimit-Policy",
-            "How much the key may ask: `\"default\";q=6000;w=60` is 6000 requests in 60 seconds.",
+            "The quota of the key: `\"default\";q=6000;w=60` is 6000 requests in 60 seconds.",
         ),
-        ("RateLimit", "What is left: `\"default\";r=5999;t=60` is 5999 requests in the next 60 seconds."),
+        (
+            "RateLimit",
+            "The remaining quota: `\"default\";r=5999;t=60` is 5999 requests in the next 60 seconds.",
+        ),
     ] {
         response.headers.entry(name.to_owned()).or_insert_with(|| header(about));
     }

@@ -3,14 +3,14 @@
 
 use serde_json::{Map, Value, json};
 
-/// In the order in which they stand.
+/// The order of the methods on the page.
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
-/// An id that is nobody's, for examples.
+/// An unused id, for examples.
 const SOME_ID: &str = "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10";
-/// A schema that names itself ends somewhere.
+/// The maximum depth of an example, since a schema may refer to itself.
 const MAX_DEPTH: usize = 6;
 
-/// What the page shows of this description.
+/// Returns the values of the page for this description.
 pub fn page(document: &Value, base: &str) -> Value {
     Reader(document).page(base)
 }

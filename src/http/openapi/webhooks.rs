@@ -26,7 +26,8 @@ fn operation(kind: EventType) -> OperationBuilder {
         .required(Some(Required::True))
         .content("application/json", message)
         .build();
-    let taken = ResponseBuilder::new().description("The message has arrived and is not sent again.").build();
+    let taken =
+        ResponseBuilder::new().description("The receiver accepts the message; it is not sent again.").build();
     OperationBuilder::new()
         .operation_id(Some(format!("on_{}", kind.as_str().replace('.', "_"))))
         .tag("webhooks")

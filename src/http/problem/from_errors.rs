@@ -28,7 +28,7 @@ failures! {
     GrantDead CodeRejected UnknownKey IntegrityError StorageUnavailable UserDenied ProviderError
     NoRefreshToken ScopesMissing WrongAccount RefreshTokenInUse ConnectSessionEnded OpenerUnproven
     ExternalUserMismatch NotConfirmed FlowExpired Cancelled Disconnected TokenUnavailable;
-    // No request fails with these: they are for the log, `doctor` and the state of a connection.
+    // No request fails with these: they appear in the log, in `doctor` and in the state of a connection.
     InternalError:
     JournalScopesMissing JournalTokenRefused JournalAbsent JournalEntriesAbsent JournalOffsetRefused
     JournalUrlRefused JournalFileGone JournalFileUnreadable KeyLost
@@ -36,7 +36,7 @@ failures! {
 
 impl From<StoreError> for Problem {
     fn from(why: StoreError) -> Self {
-        tracing::error!(error = %why, "the database failed");
+        tracing::error!(error = %why, "database operation failed");
         Self::new(ProblemCode::StorageUnavailable)
     }
 }
@@ -111,7 +111,7 @@ impl From<SessionError> for Problem {
     fn from(why: SessionError) -> Self {
         match why {
             SessionError::NoUser => {
-                Self::invalid("/external_user_id", "is required where there is no `connection_id`")
+                Self::invalid("/external_user_id", "is required without `connection_id`")
             }
             SessionError::UnknownConnection => Self::new(ProblemCode::ConnectionNotFound)
                 .pointer("/connection_id")
@@ -140,7 +140,7 @@ impl From<OnceError> for Problem {
     fn from(why: OnceError) -> Self {
         match why {
             OnceError::Lost(why) => {
-                tracing::error!(error = %why, "a remembered answer cannot be opened");
+                tracing::error!(error = %why, "stored response could not be decrypted");
                 Self::new(ProblemCode::IdempotencyAnswerLost)
             }
             OnceError::Store(why) => why.into(),
@@ -171,10 +171,10 @@ impl From<AccessError> for Problem {
         match why {
             AccessError::Unknown => Self::new(ProblemCode::ConnectionNotFound),
             AccessError::NeedsReauth => Self::new(ProblemCode::NeedsReauth)
-                .hint("Send the person through a connect once more; the connection then keeps its id."),
+                .hint("Let the user connect again; the connection keeps its id."),
             AccessError::Unreadable => Self::new(ProblemCode::IntegrityError),
             AccessError::Unavailable { code, retry_after } => Self::new(ProblemCode::TokenUnavailable)
-                .hint(format!("The last renewal ended with `{code}`."))
+                .hint(format!("The last refresh failed with `{code}`."))
                 .retry_after(retry_after),
             AccessError::Store(why) => why.into(),
         }

@@ -45,9 +45,9 @@ impl Problem {
         Self { entry: code.entry(), hint: None, pointer: None, retry_after: None, opener: None, flow: None }
     }
 
-    /// Returns the problem of a field that is not what it has to be.
+    /// Returns the problem of an invalid field.
     ///
-    /// The predicate goes on after the field's path: "is `none` or `backend`".
+    /// The predicate follows the field's path: "must be `none` or `backend`".
     pub fn invalid(pointer: impl Into<String>, predicate: impl Display) -> Self {
         let pointer = pointer.into();
         let hint = format!("{} {predicate}.", field(&pointer));

@@ -55,7 +55,7 @@ fn read_nothing(body: &[u8]) -> Result<NoBody, Problem> {
     struct Nothing {}
     match read(body.trim_ascii()) {
         Ok(Nothing {}) => Ok(NoBody),
-        Err(_) => Err(Problem::invalid("", "has no fields in this request")),
+        Err(_) => Err(Problem::invalid("", "must have no fields in this request")),
     }
 }
 
@@ -75,7 +75,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // Serde would also read an object from an array of its fields.
     if body.trim_ascii_start().first() == Some(&b'[') {
         let list = serde_json::from_slice::<IgnoredAny>(body);
-        return Err(list.map_or_else(|why| invalid_json(&why), |_| Problem::invalid("", "is an object")));
+        return Err(list.map_or_else(|why| invalid_json(&why), |_| Problem::invalid("", "must be an object")));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|why| {
@@ -100,7 +100,7 @@ pub fn whole_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, 
     let Some(number) = Option::<serde_json::Number>::deserialize(value)? else { return Ok(None) };
     let rounded = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e15).contains(it));
     let whole = number.as_u64().or_else(|| rounded().map(|it| it as u64));
-    whole.map(Some).ok_or_else(|| D::Error::custom("a whole number from 0 on"))
+    whole.map(Some).ok_or_else(|| D::Error::custom("a whole number, 0 or more"))
 }
 
 /// Returns the path as a JSON pointer (RFC 6901).
@@ -127,16 +127,16 @@ fn invalid_field(mut pointer: String, why: &serde_json::Error) -> Problem {
     };
     let predicate = match about {
         "missing" => "is required".to_owned(),
-        "duplicate" => "is given more than once".to_owned(),
+        "duplicate" => "is repeated".to_owned(),
         "unknown" if text.starts_with("unknown field") => {
             format!(
                 "is not a field of this request; the fields are {}",
                 expected.trim_start_matches("one of ")
             )
         }
-        "unknown" | "invalid" if !expected.is_empty() => format!("is {}", kind(expected)),
-        _ if text.starts_with("UUID parsing failed") => "is a UUID".to_owned(),
-        _ => format!("is {text}"),
+        "unknown" | "invalid" if !expected.is_empty() => format!("must be {}", kind(expected)),
+        _ if text.starts_with("UUID parsing failed") => "must be a UUID".to_owned(),
+        _ => format!("must be {text}"),
     };
     Problem::invalid(pointer, predicate)
 }
@@ -195,24 +195,32 @@ mod tests {
     #[test]
     fn invalid_fields_are_named_with_what_they_take_and_without_their_value() {
         for (body, pointer, hint) in [
-            (r#"{"scopes": ["a", 123456]}"#, "/scopes/1", "`scopes[1]` is a string."),
-            (r#"{"scopes": "a, expected secret"}"#, "/scopes", "`scopes` is a list."),
-            (r#"{"confirm": "`secret`, expected `x`"}"#, "/confirm", "`confirm` is `none` or `backend`."),
-            (r#"{"confirm": {"inner": 1}}"#, "/confirm", "`confirm` is `none` or `backend`."),
-            (r#"{"scopes": null, "scopes": null}"#, "/scopes", "`scopes` is given more than once."),
+            (r#"{"scopes": ["a", 123456]}"#, "/scopes/1", "`scopes[1]` must be a string."),
+            (r#"{"scopes": "a, expected secret"}"#, "/scopes", "`scopes` must be a list."),
+            (
+                r#"{"confirm": "`secret`, expected `x`"}"#,
+                "/confirm",
+                "`confirm` must be `none` or `backend`.",
+            ),
+            (r#"{"confirm": {"inner": 1}}"#, "/confirm", "`confirm` must be `none` or `backend`."),
+            (r#"{"scopes": null, "scopes": null}"#, "/scopes", "`scopes` is repeated."),
             (
                 r#"{"other": 1}"#,
                 "/other",
                 "`other` is not a field of this request; the fields are `scopes`, `confirm`, `inner`, `uuid`.",
             ),
-            (r#"{"uuid": "secret"}"#, "/uuid", "`uuid` is a UUID."),
-            (r#"{"uuid": "00000000-0000-0000-0000-00000000000 field `x`"}"#, "/uuid", "`uuid` is a UUID."),
-            (r#"{"uuid": "0000"}"#, "/uuid", "`uuid` is a UUID."),
-            (r#"{"uuid": 5}"#, "/uuid", "`uuid` is a UUID."),
+            (r#"{"uuid": "secret"}"#, "/uuid", "`uuid` must be a UUID."),
+            (
+                r#"{"uuid": "00000000-0000-0000-0000-00000000000 field `x`"}"#,
+                "/uuid",
+                "`uuid` must be a UUID.",
+            ),
+            (r#"{"uuid": "0000"}"#, "/uuid", "`uuid` must be a UUID."),
+            (r#"{"uuid": 5}"#, "/uuid", "`uuid` must be a UUID."),
             (r#"{"inner": {}}"#, "/inner/id", "`inner.id` is required."),
-            (r#"{"inner": {"id": "x"}}"#, "/inner/id", "`inner.id` is a number from 1 to 3."),
-            ("[null]", "", "The body is an object."),
-            ("null", "", "The body is an object."),
+            (r#"{"inner": {"id": "x"}}"#, "/inner/id", "`inner.id` must be a number from 1 to 3."),
+            ("[null]", "", "The body must be an object."),
+            ("null", "", "The body must be an object."),
         ] {
             let problem = refused(body);
             assert_eq!(problem["code"], "validation_failed", "{body}: {problem}");

@@ -47,7 +47,7 @@ impl ApiQuery {
 
 /// Returns the problem of a parameter with an invalid value.
 pub fn bad_parameter(name: &str, what: &str) -> Problem {
-    Problem::new(ProblemCode::BadRequest).hint(format!("The parameter `{name}` is {what}."))
+    Problem::new(ProblemCode::BadRequest).hint(format!("The parameter `{name}` must be {what}."))
 }
 
 fn refused(known: &[&str]) -> Problem {

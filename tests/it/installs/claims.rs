@@ -20,7 +20,7 @@ async fn the_claim_page_says_the_same_to_everybody() {
     assert_eq!(after.cookies(), Vec::<String>::new());
     assert!(!after.body.contains("acme") && !after.body.contains(&ACME.to_string()));
     let page = app.browser().get("/install/hubspot/claim?problem=code_rejected").await;
-    assert!(page.body.contains("HubSpot did not take its own code"), "{}", page.body);
+    assert!(page.body.contains("Authorization code rejected"), "{}", page.body);
     let odd = app.browser().get("/install/hubspot/claim?problem=%3Cscript%3E").await;
     assert!(!odd.body.contains("<script>") && odd.status == 200);
     assert_eq!(app.browser().get("/install/hubspot/claim?portal_id=1/..").await.status, 400);
