@@ -37,7 +37,7 @@ const DRAIN_SECONDS: u64 = 30;
 #[derive(Debug, Error)]
 pub enum StartupError {
     /// The clock cannot be right: every token would look fresh for years.
-    #[error("the clock says {0}, before this release was made; set the clock of this machine")]
+    #[error("the system clock is at {0}, before the date of this release; set the clock of this machine")]
     Clock(String),
     /// The database cannot be served from.
     #[error(transparent)]

@@ -43,10 +43,10 @@ pub struct Context<'a> {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum OpenError {
     /// It was sealed under a key that is not in ENCRYPTION_KEYS.
-    #[error("sealed under key {0}, which is not in ENCRYPTION_KEYS")]
+    #[error("encrypted with key {0}, which is not in ENCRYPTION_KEYS")]
     UnknownKey(String),
     /// It has been changed, cut or mixed up.
-    #[error("does not open under its key")]
+    #[error("cannot be decrypted with its key")]
     Damaged,
     /// It opens, but belongs to another row or another time.
     #[error("belongs to another row or another generation")]
@@ -58,14 +58,14 @@ pub enum OpenError {
 pub enum KeyError {
     /// Not 32 bytes in base64url.
     #[error(
-        "is not a Fernet key (32 bytes in base64url, 44 characters); `hubspot-connect keys generate` makes one"
+        "is not a Fernet key (32 bytes in base64url, 44 characters); `hubspot-connect keys generate` prints one"
     )]
     NotAKey,
     /// A published or guessable key.
-    #[error("is a sample or follows a pattern; `hubspot-connect keys generate` makes one")]
+    #[error("is a sample or follows a pattern; `hubspot-connect keys generate` prints one")]
     Sample,
     /// None at all.
-    #[error("is empty; `hubspot-connect keys generate` makes one")]
+    #[error("is empty; `hubspot-connect keys generate` prints one")]
     None,
 }
 

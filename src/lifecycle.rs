@@ -22,7 +22,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
             _ = interrupt.recv() => {}
             _ = hang_up.recv() => {}
         }
-        tracing::info!("stopping: finishing what is in flight");
+        tracing::info!("stopping; finishing requests in flight");
         stop_signal.cancel();
     });
     Ok(stop)
@@ -32,7 +32,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 pub(crate) fn make_room() {
     let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
     if let Err(why) = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(error = %why, "could not raise the limit on open files");
+        tracing::warn!(error = %why, "failed to raise the open files limit");
     }
 }
 
@@ -42,9 +42,9 @@ pub(crate) fn harden() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(why) = rustix::process::setrlimit(Resource::Core, none) {
-        tracing::warn!(error = %why, "could not switch core dumps off");
+        tracing::warn!(error = %why, "failed to disable core dumps");
     }
     if let Err(why) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(error = %why, "could not close the process's memory to others");
+        tracing::warn!(error = %why, "failed to make the process memory private");
     }
 }

@@ -23,7 +23,7 @@ const BUNDLES: [&str; 3] =
 
 /// The client could not be built, for want of CA certificates as a rule.
 #[derive(Debug, Error)]
-#[error("the HTTPS client cannot be built: are CA certificates installed (package ca-certificates)?")]
+#[error("the HTTPS client could not be created: are CA certificates installed (package ca-certificates)?")]
 pub struct EgressError(#[from] reqwest::Error);
 
 /// Builds the client.

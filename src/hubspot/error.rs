@@ -16,7 +16,7 @@ pub(super) enum Asked {
 
 /// A call that gave no answer the OAuth client could read.
 #[derive(Debug, Error)]
-#[error("no usable answer: {}", .0.code)]
+#[error("no usable response: {}", .0.code)]
 pub(super) struct NoAnswer(pub Failure);
 
 /// What a failed token request means. The parse error is never printed: it carries the whole body, tokens included.

@@ -138,7 +138,7 @@ fn token(body: &Value, name: &str) -> Result<Option<String>, &'static str> {
             Err("a token has control characters")
         }
         Some(Value::String(token)) => Ok(Some(token.clone())),
-        Some(_) => Err("a token is not a text"),
+        Some(_) => Err("a token is not a string"),
     }
 }
 

@@ -143,7 +143,7 @@ async fn run_in_span<T>(span: Span, work: impl Future<Output = Result<T, StoreEr
 fn log_failure<T>(outcome: Result<T, StoreError>) -> Option<T> {
     outcome
         .inspect_err(|why| {
-            tracing::error!(error = %why, "background work could not reach the database; trying again");
+            tracing::error!(error = %why, "database unavailable to background jobs; will retry");
         })
         .ok()
 }

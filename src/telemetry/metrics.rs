@@ -203,37 +203,41 @@ impl Metrics {
             self.connections.get_or_create(&vec![("status", status.clone())]).set(*count);
         }
         let mut registry = Registry::with_prefix("hubspot_connect");
-        registry.register("flows_started", "Connects that began", self.flows_started.clone());
+        registry.register(
+            "flows_started",
+            "Authorization requests that were started",
+            self.flows_started.clone(),
+        );
         registry.register(
             "flows_connected",
-            "Connects that led to a connection",
+            "Authorization requests that led to a connection",
             self.flows_connected.clone(),
         );
         registry.register(
             "integrity_errors",
-            "Stored tokens that could not be opened",
+            "Stored tokens that could not be decrypted",
             self.integrity_errors.clone(),
         );
         registry.register("refreshes", "Refreshes by outcome", self.refreshes.0.clone());
         registry.register(
             "proxied",
-            "Calls of the proxy by status class, and whose answer it was",
+            "Calls of the proxy by status class and origin of the response",
             self.proxied.0.clone(),
         );
         registry.register(
             "token_reads",
-            "Access tokens that backends have asked for, by API key and outcome",
+            "Access tokens requested by backends, by API key and outcome",
             self.token_reads.counts.clone(),
         );
         registry.register(
             "journal_looks",
-            "Looks into HubSpot's Webhooks Journal by outcome",
+            "Polls of HubSpot's Webhooks Journal by outcome",
             self.journal.0.clone(),
         );
         registry.register("http_connections", "Connections of HTTP clients", self.http.open.clone());
         registry.register(
             "http_connections_closed",
-            "Connections of HTTP clients that the service has closed, by reason",
+            "Connections of HTTP clients that the service closed, by reason",
             self.http.closed.clone(),
         );
         registry.register(
@@ -242,7 +246,7 @@ impl Metrics {
             self.http.malformed.clone(),
         );
         registry.register("connections", "Connections by status", self.connections.clone());
-        registry.register("waiting", "Requests that wait for a change", self.waiting.clone());
+        registry.register("waiting", "Requests waiting for a change", self.waiting.clone());
         registry.register(
             "webhook_attempts",
             "Attempts to deliver webhooks by outcome",
@@ -250,7 +254,7 @@ impl Metrics {
         );
         registry.register(
             "webhooks_waiting",
-            "Webhooks that wait for their delivery",
+            "Webhook deliveries that are pending",
             self.webhooks_waiting.clone(),
         );
         let mut text = String::new();

@@ -143,10 +143,10 @@ impl Backend<'_> {
 
 /// What the log has to speak of, so that it is known to have been listened to.
 const HAPPENED: [&str; 6] = [
-    "a webhook endpoint has a new secret",
-    "a webhook was delivered",
+    "webhook endpoint secret rotated",
+    "webhook delivered",
     "refreshed",
-    "a connect has begun",
+    "authorization started",
     "\"level\":\"TRACE\"",
     "\"target\":\"hyper",
 ];

@@ -70,7 +70,7 @@ async fn a_full_disk_costs_no_call_to_hubspot() {
 
     scene.fill_the_disk();
     scene.make_due().await;
-    scene.logged("background work could not reach the database; trying again").await;
+    scene.logged("database unavailable to background jobs; will retry").await;
     assert_eq!(scene.hubspot.calls(Kind::Refresh).len(), 0);
     for _ in 0..3 {
         let start = browser.get("/auth/hubspot/start").await;
@@ -94,7 +94,7 @@ async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space
 
     scene.fill_the_disk();
     scene.hubspot.release();
-    scene.logged("could not save what HubSpot gave; trying again").await;
+    scene.logged("failed to save new tokens; retrying").await;
     assert_eq!(scene.database.generation().await, 1);
     assert_eq!(browser.status().await["status"], "active");
 

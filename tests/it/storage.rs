@@ -135,7 +135,7 @@ async fn a_clock_from_before_this_release_is_refused() {
     let (_database, variables, _hubspot, _) = app.stopped().await;
     let born = Clock::manual(Timestamp::from_unix_ms(0));
     let refused = TestApp::build(&variables, born).await.unwrap_err().to_string();
-    assert!(refused.contains("the clock says 1970-01-01T00:00:00Z"), "{refused}");
+    assert!(refused.contains("the system clock is at 1970-01-01T00:00:00Z"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

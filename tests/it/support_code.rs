@@ -47,7 +47,7 @@ async fn the_support_code_of_a_page_is_in_the_log_with_the_cause() {
     let failed: Vec<_> = service
         .log()
         .lines()
-        .filter(|line| line.contains("a connect has failed"))
+        .filter(|line| line.contains("authorization failed"))
         .map(str::to_owned)
         .collect();
     assert_eq!(failed.len(), 1);

@@ -22,7 +22,7 @@ pub enum UploadError {
     #[error("the body is too long")]
     TooLong,
     /// It stopped, or broke off.
-    #[error("the body broke off")]
+    #[error("the body was incomplete")]
     BrokeOff,
 }
 
@@ -107,7 +107,7 @@ impl Body for Upload {
 
 /// HubSpot's body broke off, or stopped for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("HubSpot's answer broke off")]
+#[error("HubSpot's response was incomplete")]
 pub struct Severed;
 
 /// HubSpot's body.

@@ -88,7 +88,11 @@ impl Egress {
 
     fn client(&self) -> Option<&reqwest::Client> {
         let make = || egress::client(&self.proxies);
-        let make = || make().inspect_err(|why| tracing::error!(error = %why, "the proxy has no client")).ok();
+        let make = || {
+            make()
+                .inspect_err(|why| tracing::error!(error = %why, "failed to create the proxy's HTTP client"))
+                .ok()
+        };
         self.client.get_or_init(make).as_ref()
     }
 }

@@ -39,10 +39,10 @@ pub struct AccountChoice {
 #[derive(Debug, Error)]
 pub enum DecideError {
     /// The browser now belongs to another user, or the session of the user who is asked has ended.
-    #[error("another user is asked")]
+    #[error("the decision belongs to another user")]
     NotYours,
     /// The tokens are sealed with a key that is not configured.
-    #[error("the key is missing")]
+    #[error("the encryption key is missing")]
     KeyMissing,
     /// The database failed.
     #[error(transparent)]

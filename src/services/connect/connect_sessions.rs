@@ -87,17 +87,17 @@ pub struct NewlyMade {
 #[derive(Debug, Error)]
 pub enum SessionError {
     /// Neither a user nor a connection is named.
-    #[error("no user is named")]
+    #[error("no user was named")]
     NoUser,
     /// There is no such connection, it belongs to another user or to no user of the host, or its account is not known
     /// yet.
-    #[error("the connection is not that user's")]
+    #[error("the connection belongs to another user")]
     UnknownConnection,
     /// One of the origins is not listed in HOST_ORIGINS, or does not belong to the project.
     #[error("an origin is not listed")]
     OriginNotListed,
     /// The return URL is of no allowed origin.
-    #[error("the return address is of no listed origin")]
+    #[error("the return URL is not on a listed origin")]
     ReturnUrlNotAllowed,
     /// The database failed.
     #[error(transparent)]
@@ -117,19 +117,19 @@ pub struct SessionView {
 #[derive(Debug, Error)]
 pub enum CompleteError {
     /// There is no such session.
-    #[error("there is no such session")]
+    #[error("the connect session was not found")]
     Unknown,
     /// The user has not consented yet.
-    #[error("nobody has approved yet")]
+    #[error("the connect session is not authorized yet")]
     NotYet,
     /// The session has ended.
-    #[error("the session has ended")]
+    #[error("the connect session has ended")]
     Ended,
     /// The session was created for another user: it is cancelled now, and its grant discarded.
-    #[error("the session was made for another user")]
+    #[error("the connect session was created for another user")]
     Mismatch,
     /// The stored grant is sealed with a key that is not configured. The key may be configured again.
-    #[error("the key is missing")]
+    #[error("the encryption key is missing")]
     KeyMissing,
     /// The database failed.
     #[error(transparent)]
@@ -316,7 +316,7 @@ impl ConnectSessions {
             matches!(session.status, ConnectSessionStatus::Cancelled | ConnectSessionStatus::Expired);
         if *user != session.external_id {
             if !is_over && session.status != ConnectSessionStatus::Connected {
-                tracing::warn!(session = %id, "a connect session was to be completed for another user; it is ended");
+                tracing::warn!(session = %id, "connect session ended: completed for a different user");
                 self.0
                     .pending_grants
                     .end_connect_session(id, session.flow_id, FailureCode::ExternalUserMismatch)

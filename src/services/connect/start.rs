@@ -73,10 +73,10 @@ pub enum StartError {
     #[error("the origin is not listed")]
     OriginNotAllowed,
     /// The return URL is not of the opener's origin.
-    #[error("the return address is not the opener's")]
+    #[error("the return URL is not on the opener's origin")]
     ReturnUrlNotAllowed,
     /// Another authorization request has this challenge.
-    #[error("the challenge was used before")]
+    #[error("the challenge was already used")]
     ChallengeUsed,
     /// The connect session is unknown, or has ended.
     #[error("the connect session is unknown, or has ended")]
@@ -191,7 +191,7 @@ impl Starts {
             return Err(StartError::ChallengeUsed);
         }
         parts.metrics.flows_started.inc();
-        tracing::info!(flow = %flow, "a connect has begun");
+        tracing::info!(flow = %flow, "authorization started");
         Ok(Started {
             flow,
             binding,

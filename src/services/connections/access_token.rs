@@ -237,7 +237,7 @@ impl AccessTokens {
         let refresh = InFlightRefresh { tokens: self.clone(), id, _tx: tx };
         self.0.tasks.detach(async move {
             if let Err(why) = refresh.tokens.run_refresh(id, generation).await {
-                tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
+                tracing::error!(connection = %id, error = %why, "refresh on demand failed");
             }
         });
         rx

@@ -69,13 +69,13 @@ impl AccountDetails {
         let unanswered =
             unanswered.filter(|failure| is_transient(failure) || attempts.saturating_add(1) < MAX_REFUSALS);
         let due = [&unknown, &unanswered].into_iter().flatten().map(|failure| {
-            tracing::warn!(connection = %connection, code = failure.code.as_str(), "could not learn whose account it is");
+            tracing::warn!(connection = %connection, code = failure.code.as_str(), "failed to fetch account details");
             self.clock.now().plus(pause(failure, attempts))
         });
         let due = due.max();
         let details = identity.map_or_else(Details::default, Details::from);
         if let Err(why) = self.store.save_details(connection, Details { time_zone, ..details }, due).await {
-            tracing::error!(connection = %connection, error = %why, "could not save account details");
+            tracing::error!(connection = %connection, error = %why, "failed to save account details");
         }
     }
 

@@ -61,7 +61,7 @@ impl CredentialsAlarm {
         };
         if let Err(why) = noted {
             self.state.store(UNKNOWN, Ordering::SeqCst);
-            tracing::error!(error = %why, "could not note whether HubSpot takes our credentials");
+            tracing::error!(error = %why, "failed to record the state of the client credentials");
         }
     }
 }

@@ -170,7 +170,7 @@ impl Disconnects {
         let count = tasks.len();
         for task in tasks {
             if let Ok(Err(why)) = task.await {
-                tracing::error!(error = %why, "could not note the outcome of a revocation");
+                tracing::error!(error = %why, "failed to record a revocation");
             }
         }
         Ok(count)
@@ -192,7 +192,7 @@ impl Disconnects {
                 return Ok(Revocation::Queued);
             }
             Err(_) => {
-                tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
+                tracing::error!(connection = %job.connection_id, "token to revoke could not be decrypted; it stays valid at HubSpot");
                 parts.store.finish_revocation(&job.id).await?;
                 return Ok(Revocation::Skipped);
             }
@@ -211,11 +211,11 @@ impl Disconnects {
         };
         let now = parts.clock.now();
         if now.since(job.created_at) >= REVOCATION_DEADLINE {
-            tracing::error!(connection = %job.connection_id, code = failure.code.as_str(), "revoke_failed: giving up after a day");
+            tracing::error!(connection = %job.connection_id, code = failure.code.as_str(), "revocation failed; giving up after a day");
             parts.store.finish_revocation(&job.id).await?;
             return Ok(Revocation::Skipped);
         }
-        tracing::warn!(connection = %job.connection_id, code = failure.code.as_str(), "a revocation has failed and will be tried again");
+        tracing::warn!(connection = %job.connection_id, code = failure.code.as_str(), "revocation failed; will retry");
         let pause = backoff(job.attempts.saturating_add(1), 1.0);
         parts.store.postpone_revocation(&job.id, now.plus(pause)).await?;
         Ok(Revocation::Queued)

@@ -194,11 +194,11 @@ impl Intake {
             Ok(false) => {}
             Ok(true) => return,
             Err(why) => {
-                return tracing::error!(error = %why, "could not tell whether a grant is in use; it is kept");
+                return tracing::error!(error = %why, "failed to check whether a grant is in use; grant kept");
             }
         }
         if let Err(failure) = parts.hubspot.revoke(refresh).await {
-            tracing::warn!(code = failure.code.as_str(), "could not revoke a grant that is not used");
+            tracing::warn!(code = failure.code.as_str(), "failed to revoke an unused grant");
         }
     }
 

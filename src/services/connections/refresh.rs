@@ -102,7 +102,7 @@ impl Refreshes {
             // longer than a lease. Asking again would send a token that is spent.
             let Some(_busy) = BusyGuard::enter(&refreshes, connection) else { return };
             if let Err(why) = refreshes.refresh_under_lease(acquired).await {
-                tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
+                tracing::error!(connection = %connection, error = %why, "failed to record a refresh");
             }
         })
     }
@@ -123,7 +123,7 @@ impl Refreshes {
             }
         };
         if job.was_interrupted {
-            tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
+            tracing::warn!(connection = %token.id, "earlier refresh was interrupted; retrying with the same refresh token");
         }
         crash::point("refresh.claimed");
         let asked_at = parts.clock.now();
@@ -182,7 +182,7 @@ impl Refreshes {
             tracing::info!(connection = %token.id, generation, "refreshed");
             return Ok(());
         }
-        tracing::info!(connection = %token.id, "a refresh came too late: the connection has changed meanwhile");
+        tracing::info!(connection = %token.id, "refresh result discarded: the connection has changed");
         self.drop_result(token, &committed).await
     }
 
@@ -221,7 +221,7 @@ impl Refreshes {
         }
         let next = match job.after(failure, now, parts.random.unit(), parts.circuit_breaker.is_outage()) {
             Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
-                tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
+                tracing::error!(connection = %token.id, "HubSpot rejects many grants at once; connections are kept and retried");
                 job.kept(now, parts.random.unit())
             }
             next => next,
@@ -229,11 +229,11 @@ impl Refreshes {
         parts.metrics.refreshes.failed(failure);
         match &next {
             Next::GiveUp => {
-                tracing::error!(connection = %token.id, code = failure.code.as_str(), "HubSpot ended the grant; a person must connect anew");
+                tracing::error!(connection = %token.id, code = failure.code.as_str(), "grant revoked at HubSpot; the user must reconnect");
             }
             Next::Retry { run_at, attempts, .. } => {
                 tracing::warn!(connection = %token.id, code = failure.code.as_str(), uncertain = failure.uncertain, attempts,
-                    retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
+                    retry_at = run_at.rfc3339(), "refresh failed; will retry");
             }
         }
         parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
@@ -255,7 +255,7 @@ impl Refreshes {
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
-        tracing::error!(connection = %token.id, error = %why, "a stored token cannot be opened");
+        tracing::error!(connection = %token.id, error = %why, "stored token could not be decrypted");
         parts.metrics.integrity_errors.inc();
         match why {
             // The key may be configured again; a damaged or misplaced ciphertext cannot be repaired.

@@ -73,10 +73,10 @@ impl Uninstalls {
                 let users = self.store.suspend_siblings(id, asked_at, self.clock.now()).await?;
                 others = users.len();
                 users.into_iter().for_each(|user| self.changes.publish(user));
-                tracing::info!(connection = %id, others, "the app was uninstalled from an account");
+                tracing::info!(connection = %id, others, "app uninstalled");
             }
             Some(code) => {
-                tracing::warn!(connection = %id, code = code.as_str(), "the app could not be uninstalled; its connection ends");
+                tracing::warn!(connection = %id, code = code.as_str(), "uninstalling the app failed; connection disconnected");
             }
         }
         // The row is deleted and its revocation queued in one transaction: a crash leaves nothing undone.

@@ -68,7 +68,7 @@ impl Upkeep {
             let ended = self.platform_store.remove_unreachable(user, remove).await?;
             if ended > 0 {
                 self.changes.publish(user);
-                tracing::info!(user = %user, ended, "a session has expired; its connections have ended with it");
+                tracing::info!(user = %user, ended, "session expired; connections ended");
             }
         }
         Ok(())
@@ -88,7 +88,7 @@ impl Upkeep {
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Option<ConnectionId>, StoreError> {
         let found = self.connection_store.reconcile(after).await?;
         if found.made > 0 {
-            tracing::warn!(made = found.made, "connections without a refresh job were given one");
+            tracing::warn!(made = found.made, "created missing refresh jobs");
         }
         if self.on_session_expiry != OnSessionExpiry::Keep {
             self.end_of(found.without_session).await?;

@@ -19,7 +19,7 @@ impl Maintenance {
         let now = self.clock.now();
         let spent = self.connect_store.sweep_auth_requests(now).await?;
         if spent > 0 {
-            tracing::debug!(spent, "forgot spent auth requests");
+            tracing::debug!(spent, "deleted finished authorization requests");
         }
         self.pending_grants.end_forgotten_grants(now).await?;
         // An authorization request that started before a link expired may still lead to a connection.

@@ -33,10 +33,10 @@ const CODE_RETENTION: Duration = Duration::from_secs(3600);
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// The state is not one of ours, was used before, or has expired. The code was not exchanged.
-    #[error("the state is not good")]
+    #[error("the state is invalid")]
     StateRejected,
     /// HubSpot did not return what is needed; the code names the reason.
-    #[error("the install has failed: {0}")]
+    #[error("the install failed: {0}")]
     Failed(FailureCode),
     /// The database failed.
     #[error(transparent)]
@@ -47,13 +47,13 @@ pub enum InstallError {
 #[derive(Debug, Error)]
 pub enum ClaimInstallError {
     /// There is no such install, or it has ended.
-    #[error("there is no such install")]
+    #[error("the install was not found")]
     Unknown,
     /// Another user has claimed it.
-    #[error("another user has claimed it")]
+    #[error("another user has claimed the install")]
     Taken,
     /// The tokens are sealed with a key that is not configured.
-    #[error("the key is missing")]
+    #[error("the encryption key is missing")]
     KeyMissing,
     /// The stored tokens are damaged or misplaced; the install has ended.
     #[error("the stored tokens are damaged")]
@@ -153,13 +153,13 @@ impl Installs {
             if kept.is_err()
                 && let Err(why) = installs.0.marketplace_store.forget_install_code(code.hash()).await
             {
-                tracing::error!(error = %why, "could not forget a refused code");
+                tracing::error!(error = %why, "failed to delete a rejected authorization code");
             }
             kept
         });
         let kept = joined(work).await;
         if let Err(why) = &kept {
-            tracing::warn!(error = %why, "an install from the marketplace has failed");
+            tracing::warn!(error = %why, "marketplace install failed");
         }
         kept
     }
@@ -259,7 +259,7 @@ impl Installs {
             };
             // If it is no longer pending, another request has claimed it, or it has ended.
             if let Some(stored) = parts.pending_grants.accept(&install, terms, None).await? {
-                tracing::info!(install = %id, connection = %stored.connection, "an install was claimed");
+                tracing::info!(install = %id, connection = %stored.connection, "install claimed");
                 return Ok(ClaimedInstall {
                     id,
                     client_id: install.client_id,

@@ -49,7 +49,7 @@ text_enum! {
 #[derive(Debug, Error)]
 pub(super) enum AcceptError {
     /// The tokens are sealed with a key that is not configured. The grant stays pending.
-    #[error("the key is missing")]
+    #[error("the encryption key is missing")]
     KeyMissing,
     /// The stored tokens are damaged or misplaced. The grant has ended.
     #[error("the stored tokens are damaged")]
@@ -159,12 +159,12 @@ impl PendingGrants {
         }
         let PendingGrant { id, source, portal_id, .. } = grant;
         crash::point("pending_grant.held");
-        tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "a grant awaits a decision");
+        tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "pending grant created");
         // The account's domain helps to decide. The grant is stored by then.
         if let Ok(identity) = self.hubspot.introspect(access).await
             && let Err(why) = self.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
         {
-            tracing::warn!(pending_grant = %id, error = %why, "could not note an account's name");
+            tracing::warn!(pending_grant = %id, error = %why, "failed to save the account name of a pending grant");
         }
         Ok(true)
     }
@@ -219,11 +219,11 @@ impl PendingGrants {
             (Ok(access), Ok(refresh)) => Ok((access, refresh)),
             // The key may be configured again, and the caller may retry.
             (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
-                tracing::error!(pending_grant = %pending.id, "the key of a pending grant is missing");
+                tracing::error!(pending_grant = %pending.id, "encryption key of a pending grant is missing");
                 Err(AcceptError::KeyMissing)
             }
             _ => {
-                tracing::error!(pending_grant = %pending.id, "a pending grant cannot be opened");
+                tracing::error!(pending_grant = %pending.id, "pending grant could not be decrypted");
                 self.metrics.integrity_errors.inc();
                 self.discard(pending.id, pending.source, FailureCode::IntegrityError).await?;
                 Err(AcceptError::Damaged)
@@ -241,12 +241,12 @@ impl PendingGrants {
         let ended = self.store.end_pending_grant(id, code, self.clock.now()).await?;
         let Some(flow) = source.flow(id) else {
             if ended {
-                tracing::info!(install = %id, "an unclaimed install has ended, and its grant ends");
+                tracing::info!(install = %id, "unclaimed install expired; grant discarded");
             }
             return Ok(());
         };
         if ended {
-            tracing::warn!(flow = %flow, code = code.as_str(), "a connect has failed");
+            tracing::warn!(flow = %flow, code = code.as_str(), "authorization failed");
         }
         self.notifier.wake(Key::Flow(flow));
         Ok(())
@@ -276,7 +276,7 @@ impl PendingGrants {
             None => self.discard(id, source, code).await,
         };
         if let Err(why) = ended {
-            tracing::error!(pending_grant = %id, error = %why, "could not end an undecided grant");
+            tracing::error!(pending_grant = %id, error = %why, "failed to discard a pending grant");
         }
     }
 

@@ -86,7 +86,7 @@ impl ApiKeys {
         let keys = self.clone();
         self.0.tasks.detach(async move {
             if let Err(why) = keys.0.store.touch_api_key(id, now).await {
-                tracing::warn!(error = %why, "could not note that an API key was used");
+                tracing::warn!(error = %why, "failed to record the use of an API key");
             }
         });
     }

@@ -48,7 +48,7 @@ pub enum Once {
 #[derive(Debug, Error)]
 pub enum OnceError {
     /// The request was run before, and its response cannot be read any more.
-    #[error("the answer cannot be opened: {0}")]
+    #[error("the stored response could not be decrypted: {0}")]
     Lost(#[from] OpenError),
     /// The database failed.
     #[error(transparent)]
@@ -106,7 +106,7 @@ impl Idempotency {
             None => self.store.release_once(lease).await,
         };
         if let Err(why) = kept {
-            tracing::error!(error = %why, "could not keep the answer to a request with an idempotency key");
+            tracing::error!(error = %why, "failed to store the response for an idempotency key");
         }
     }
 }

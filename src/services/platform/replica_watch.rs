@@ -43,7 +43,7 @@ impl ReplicaWatch {
             loop {
                 tokio::time::sleep(POLL_INTERVAL).await;
                 if let Err(why) = self.poll().await {
-                    tracing::warn!(error = %why, "could not look for what others have changed");
+                    tracing::warn!(error = %why, "failed to check for changes by other replicas");
                 }
             }
         };

@@ -18,7 +18,7 @@ where
     loop {
         match write().await {
             Err(why) if waited < patience => {
-                tracing::error!(error = %why, "could not save what HubSpot gave; trying again");
+                tracing::error!(error = %why, "failed to save new tokens; retrying");
                 tokio::time::sleep(pause).await;
                 waited += pause;
                 pause = (pause * 2).min(Duration::from_secs(2));

@@ -71,7 +71,7 @@ impl Proxy {
             if !self.0.forced.admit(id, self.0.clock.now()) {
                 return;
             }
-            tracing::warn!(connection = %id, "HubSpot refuses a token before its time; asking for a new one");
+            tracing::warn!(connection = %id, "access token rejected before its expiry; refreshing");
         }
         self.0.access_tokens.await_refresh_of(id, refused).await;
     }

@@ -117,7 +117,7 @@ impl Deliveries {
         self.tasks.detach(async move {
             if let Err(why) = deliveries.attempt_delivery(&delivery.acquired).await {
                 let event = &delivery.acquired.event_id;
-                tracing::error!(event, error = %why, "could not note the outcome of a webhook");
+                tracing::error!(event, error = %why, "failed to record a webhook delivery");
             }
         })
     }
@@ -151,14 +151,14 @@ fn log(acquired: &AcquiredDelivery, attempt: &Attempt, after: After) {
     let (event, webhook) = (&acquired.event_id, acquired.endpoint.id);
     let (status, code) = (attempt.status, attempt.error.map(DeliveryError::as_str));
     match after {
-        After::Delivered => tracing::debug!(event, webhook = %webhook, status, "a webhook was delivered"),
+        After::Delivered => tracing::debug!(event, webhook = %webhook, status, "webhook delivered"),
         After::Again(pause) => tracing::warn!(event, webhook = %webhook, status, code,
-            pause_seconds = pause.as_secs(), "a webhook was not taken and will be sent again"),
+            pause_seconds = pause.as_secs(), "webhook delivery failed; will retry"),
         After::Failed => {
-            tracing::error!(event, webhook = %webhook, status, code, "a webhook is given up");
+            tracing::error!(event, webhook = %webhook, status, code, "webhook delivery failed; giving up");
         }
         After::Gone => {
-            tracing::error!(webhook = %webhook, "a webhook endpoint says that it is gone; it is told nothing more");
+            tracing::error!(webhook = %webhook, "webhook endpoint returned 410 Gone; endpoint disabled");
         }
     }
 }

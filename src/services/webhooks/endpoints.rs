@@ -27,10 +27,10 @@ use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 #[derive(Debug, Error)]
 pub enum WebhookError {
     /// There is no such endpoint.
-    #[error("there is no such endpoint")]
+    #[error("the endpoint was not found")]
     Unknown,
     /// The endpoint has no such delivery.
-    #[error("there is no such delivery")]
+    #[error("the delivery was not found")]
     UnknownDelivery,
     /// Requests to this URL are not allowed.
     #[error(transparent)]
@@ -42,7 +42,7 @@ pub enum WebhookError {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// The new URL has another origin, and the header fields are not given again.
-    #[error("the header fields are needed again")]
+    #[error("the header fields must be sent again")]
     HeadersNeeded,
     /// The endpoint is disabled, so nothing is sent to it.
     #[error("the endpoint is disabled")]
@@ -103,7 +103,7 @@ impl Endpoints {
         if !self.store.add_endpoint(endpoint.clone()).await? {
             return Err(WebhookError::TooMany);
         }
-        tracing::info!(webhook = %id, "a webhook endpoint was made");
+        tracing::info!(webhook = %id, "webhook endpoint created");
         Ok((endpoint, secret))
     }
 
@@ -178,7 +178,7 @@ impl Endpoints {
         if !self.store.remove_endpoint(id).await? {
             return Err(WebhookError::Unknown);
         }
-        tracing::info!(webhook = %id, "a webhook endpoint was removed");
+        tracing::info!(webhook = %id, "webhook endpoint deleted");
         Ok(endpoint)
     }
 
@@ -206,7 +206,7 @@ impl Endpoints {
             let generation = endpoint.generation;
             let sealed = seal_secrets(&self.keyring, id, generation + 1, &secrets);
             if self.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {
-                tracing::info!(webhook = %id, "a webhook endpoint has a new secret");
+                tracing::info!(webhook = %id, "webhook endpoint secret rotated");
                 return Ok((self.webhook(id).await?, secret));
             }
         }

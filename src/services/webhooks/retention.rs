@@ -13,11 +13,11 @@ impl Deliveries {
         let expired = self.store.expire_deliveries(now).await?;
         if expired > 0 {
             self.metrics.webhooks.expired(expired);
-            tracing::warn!(expired, "webhooks have waited for too long and are given up");
+            tracing::warn!(expired, "webhook deliveries expired");
         }
         let forgotten = self.store.forget_events(now).await?;
         if forgotten > 0 {
-            tracing::debug!(forgotten, "forgot old events");
+            tracing::debug!(forgotten, "deleted old events");
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ const MAX_SECRETS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unreadable {
     /// They are sealed with a key that is not configured.
-    #[error("the stored secrets cannot be opened: the key is missing")]
+    #[error("the stored secrets could not be decrypted: the key is missing")]
     KeyMissing,
     /// They are damaged or misplaced.
-    #[error("the stored secrets cannot be opened: they are damaged")]
+    #[error("the stored secrets could not be decrypted: they are damaged")]
     Damaged,
 }
 

@@ -14,16 +14,16 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Error, Clone)]
 pub enum StoreError {
     /// The database did not do what it was asked.
-    #[error("the database failed: {0}")]
+    #[error("database error: {0}")]
     Database(Arc<DbErr>),
     /// The database is closed.
     #[error("the database is closed")]
     Closed,
     /// Work has panicked. If it was in a transaction, it was undone.
-    #[error("work on the database has panicked")]
+    #[error("a database operation panicked")]
     Panicked,
     /// The database was asked and said nothing; what was asked for may have happened.
-    #[error("the database has not answered within {} s", DATABASE_TIMEOUT.as_secs())]
+    #[error("the database did not respond within {} s", DATABASE_TIMEOUT.as_secs())]
     Silent,
     /// A row holds what this release cannot read; the column, or the type that it should be of.
     #[error("a row cannot be read: {0}")]

@@ -187,12 +187,12 @@ impl Database {
             Reader::Sqlite(connections) => connections.close(),
             Reader::Postgres(db) => {
                 if let Err(why) = db.close_by_ref().await {
-                    tracing::warn!(error = %why, "could not close the database");
+                    tracing::warn!(error = %why, "failed to close the database");
                 }
             }
         }
         if let Some(why) = self.lock.as_ref().and_then(|lock| lock.unlock().err()) {
-            tracing::warn!(error = %why, "could not give the database file back");
+            tracing::warn!(error = %why, "failed to release the database lock");
         }
     }
 }

@@ -218,7 +218,7 @@ fn keep_private(database: &Path) {
         }
         let private = std::fs::Permissions::from_mode(usual.permissions().mode() & 0o700);
         if let Err(why) = std::fs::set_permissions(&path, private) {
-            tracing::warn!(error = %why, path = %path.display(), "could not make the database private");
+            tracing::warn!(error = %why, path = %path.display(), "failed to restrict the permissions of the database file");
         }
     }
 }

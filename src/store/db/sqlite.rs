@@ -211,7 +211,7 @@ impl Connections {
         for slot in &self.slots {
             let db = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(Err((_, why))) = db.map(Connection::close) {
-                tracing::warn!(error = %why, "could not close the database");
+                tracing::warn!(error = %why, "failed to close the database");
             }
         }
     }

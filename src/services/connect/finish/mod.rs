@@ -65,10 +65,10 @@ pub struct Finished {
 #[derive(Debug, Error)]
 pub enum FinishError {
     /// The state is unknown, or its authorization request was deleted long ago.
-    #[error("nobody began this flow")]
+    #[error("the authorization request was not found")]
     StateUnknown,
     /// Another browser started the authorization request.
-    #[error("another browser began this flow")]
+    #[error("another browser started the authorization request")]
     FlowNotYours,
     /// The database failed; the state is not consumed.
     #[error(transparent)]
@@ -215,12 +215,12 @@ impl Finishes {
     }
 
     async fn failed(&self, flow: FlowId, error: FailureCode) -> FinishResult {
-        tracing::warn!(flow = %flow, code = error.as_str(), "a connect has failed");
+        tracing::warn!(flow = %flow, code = error.as_str(), "authorization failed");
         let now = self.0.clock.now();
         let noted =
             retry_write(CONNECT_WRITE_RETRY, || self.0.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
-            tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
+            tracing::error!(flow = %flow, error = %why, "failed to record a failed authorization");
         }
         self.0.notifier.wake(Key::Flow(flow));
         FinishResult::Failed

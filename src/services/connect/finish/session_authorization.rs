@@ -85,7 +85,7 @@ impl Finishes {
     /// Records for the backend why an authorization request failed. The session stays open for another one.
     pub(super) async fn note_failed_auth_request(&self, id: ConnectSessionId, flow: FlowId) {
         if let Err(why) = self.0.store.note_failed_auth_request(id, flow).await {
-            tracing::warn!(session = %id, error = %why, "could not note a failed attempt");
+            tracing::warn!(session = %id, error = %why, "failed to record a failed authorization on its connect session");
         }
     }
 }

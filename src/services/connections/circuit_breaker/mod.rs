@@ -199,7 +199,7 @@ impl State {
             tracing::info!(
                 code = open.code.as_str(),
                 seconds = now.since(open.since).as_secs(),
-                "HubSpot answers again; refreshes go on"
+                "circuit breaker closed: HubSpot responds again; refreshes resume"
             );
             self.answered.clear();
             self.failed.clear();
@@ -217,7 +217,7 @@ impl State {
         if ours && self.open.is_none_or(|open| open.is_outage) {
             tracing::error!(
                 code = failure.code.as_str(),
-                "HubSpot refuses our own request; refreshes are held back"
+                "circuit breaker opened: HubSpot rejects our credentials or request; refreshes are paused"
             );
             self.open = Some(Open::new(failure.code, false, OUR_FAULT_PAUSE, now));
         }
@@ -232,7 +232,7 @@ impl State {
         if self.open.is_none() && (most || self.failures_in_a_row >= OUTAGE_IN_A_ROW) {
             tracing::error!(
                 code = failure.code.as_str(),
-                "HubSpot does not answer as it should; refreshes are held back"
+                "circuit breaker opened: HubSpot is failing; refreshes are paused"
             );
             self.open = Some(Open::new(failure.code, true, MIN_PROBE_INTERVAL, now));
         }

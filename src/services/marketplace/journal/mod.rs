@@ -154,9 +154,7 @@ impl Journal {
                 }
                 Next::Forgotten => {
                     was_forgotten = true;
-                    tracing::warn!(
-                        "HubSpot has forgotten how far its Webhooks Journal was read; it is read again from the earliest entry"
-                    );
+                    tracing::warn!("webhooks journal offset rejected; reading from the earliest entry");
                     (None, Vec::new())
                 }
                 Next::Entry(entry) => {
@@ -181,7 +179,7 @@ impl Journal {
                 tracing::info!(
                     uninstalls,
                     concerned,
-                    "HubSpot tells of uninstalls; the connections that may be meant are refreshed now"
+                    "webhooks journal reports uninstalls; refreshing the affected connections"
                 );
             }
         }
@@ -195,7 +193,7 @@ impl Journal {
             Err(why) if self.watch.with(|state| state.should_skip(&entry.offset, why.code)) => {
                 tracing::error!(
                     code = why.code.as_str(),
-                    "an entry of HubSpot's Webhooks Journal is passed over, because its file cannot be read"
+                    "webhooks journal entry skipped: its file cannot be read"
                 );
                 Ok(Vec::new())
             }

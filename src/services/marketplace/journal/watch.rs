@@ -58,7 +58,7 @@ impl Journal {
             return Ok(());
         }
         if self.hubspot.subscribe_to_uninstalls().await? {
-            tracing::info!("subscribed to uninstalls in HubSpot's Webhooks Journal");
+            tracing::info!("subscribed to uninstalls in the webhooks journal");
         }
         self.watch.with(|state| state.subscribed_at = Some(now));
         Ok(())
@@ -71,7 +71,7 @@ impl Journal {
             state.reported.take()
         });
         if reported.is_some() {
-            tracing::info!("HubSpot's Webhooks Journal is read again");
+            tracing::info!("webhooks journal available again");
         }
     }
 
@@ -84,25 +84,22 @@ impl Journal {
         });
         let code = failure.code.as_str();
         match failure.class {
-            _ if !is_news => tracing::debug!(code, failures, "HubSpot's Webhooks Journal is still not read"),
+            _ if !is_news => tracing::debug!(code, failures, "webhooks journal still unavailable"),
             _ if failure.code == FailureCode::JournalScopesMissing => {
                 tracing::error!(code, "{SCOPES_MISSING}");
             }
             FailureClass::OurFault | FailureClass::GrantDead => {
-                tracing::error!(
-                    code,
-                    "HubSpot's Webhooks Journal cannot be read; uninstalls are noticed by refreshes alone"
-                );
+                tracing::error!(code, "webhooks journal unavailable; only refreshes detect uninstalls");
             }
             FailureClass::Transient { .. } => {
-                tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
+                tracing::warn!(code, "reading the webhooks journal failed; will retry");
             }
         }
         pause(failure, failures, self.random.unit())
     }
 }
 
-const SCOPES_MISSING: &str = "HubSpot does not let this app read its Webhooks Journal: give the app the scopes \
+const SCOPES_MISSING: &str = "webhooks journal unavailable; give the app the scopes \
     developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and \
-    developer.webhooks_journal.subscriptions.write, or set WEBHOOKS_JOURNAL=off; until then uninstalls are noticed by \
-    refreshes alone";
+    developer.webhooks_journal.subscriptions.write, or set WEBHOOKS_JOURNAL=off; until then only refreshes detect \
+    uninstalls";
