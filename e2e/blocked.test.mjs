@@ -51,7 +51,7 @@ suite(hosts.flags, (test) => {
     const host = await stage.open(hosts.page(stage));
     await ready(host);
     const popup = await stage.popupOf(host, () => host.click("#connect"));
-    await popup.getByRole("link", { name: "go on to HubSpot" }).click();
+    await popup.getByRole("link", { name: "continue to HubSpot" }).click();
     await approve(popup);
     const { outcome, connection } = await resultOf(host);
     assert.equal(outcome, "connected");

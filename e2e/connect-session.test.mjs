@@ -137,21 +137,21 @@ suite(hosts.flags, (test) => {
     await scanner.getByRole("heading", { name: "Connect your HubSpot account to Acme Reports?" }).waitFor();
     const shown = await admin.locator("[data-ask]").innerText();
     for (const words of ["Anna Smith <script>", demo.host, "crm.objects.contacts.read"]) assert.ok(shown.includes(words), words);
-    await admin.getByRole("button", { name: "Go on to HubSpot" }).press("Enter");
+    await admin.getByRole("button", { name: "Continue to HubSpot" }).press("Enter");
     await admin.waitForSelector("#approve");
     // From now on no other page can, whether it was open before or not.
-    await scanner.getByRole("button", { name: "Go on to HubSpot" }).click();
-    await scanner.getByRole("heading", { name: "This link is not good any more" }).waitFor();
+    await scanner.getByRole("button", { name: "Continue to HubSpot" }).click();
+    await scanner.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     assert.match(await scanner.locator("[data-over]").innerText(), /ask .* for a new link/i);
     // In this tab the person can: by the Back button, by a reload, and by the link itself.
     await admin.goBack();
-    await admin.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await admin.getByRole("button", { name: "Continue to HubSpot" }).click();
     await admin.waitForSelector("#approve");
     await admin.click("#deny");
-    await admin.getByRole("heading", { name: "You did not approve" }).waitFor();
+    await admin.getByRole("heading", { name: "Access denied" }).waitFor();
     await admin.goto(session.link);
     await admin.reload();
-    await admin.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await admin.getByRole("button", { name: "Continue to HubSpot" }).click();
     await admin.waitForSelector("#approve");
     await approve(admin, ACME);
     await admin.getByRole("heading", { name: "Waiting for confirmation" }).waitFor();
@@ -164,7 +164,7 @@ suite(hosts.flags, (test) => {
     await admin.reload();
     await admin.getByText(`${ACME.domain} (account ${ACME.id}) is connected.`).waitFor();
     await admin.goto(session.link);
-    await admin.getByRole("heading", { name: "This link is not good any more" }).waitFor();
+    await admin.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     stage.expectProblem(/410/);
   });
 

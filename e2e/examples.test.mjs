@@ -67,7 +67,7 @@ async function approveByLink(stage, user) {
   const { body: session } = await stage.demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: user, hosted: true });
   const page = await (await stage.anotherBrowser()).newPage();
   await page.goto(session.link);
-  await page.getByRole("button", { name: "Go on to HubSpot" }).click();
+  await page.getByRole("button", { name: "Continue to HubSpot" }).click();
   await approve(page);
   await until("the session awaits confirmation", async () => (await sessionOf(stage, session.id)).status === "awaiting_confirmation");
   return session.id;
@@ -195,7 +195,7 @@ suite([...hosts.flags, ...Object.values(APPLICATIONS).flatMap((application) => [
       const { body: { connection_id: other } } = await demo.api("POST", `/api/hubspot/connect-sessions/${foreign}/complete`, { external_user_id: "Grace" });
       assert.equal((await demo.api("POST", `/api/hubspot/connections/${other}/uninstall`, { confirm: true })).body.also_affected, 1);
       await page.reload();
-      await page.getByText(/has to be connected again|HubSpot has ended this connection/).waitFor();
+      await page.getByText(/has to be connected again|HubSpot revoked this connection/).waitFor();
       assert.equal(await page.getByText("Connected as").count(), 0);
 
       const forged = await fetch(`http://127.0.0.1:${port}/hooks/hubspot`, {

@@ -19,7 +19,7 @@ suite([], (test) => {
     const browser = await stage.browserOf(folder);
     const page = await browser.newPage();
     await page.goto(session.link);
-    await page.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await page.getByRole("button", { name: "Continue to HubSpot" }).click();
     await page.waitForSelector("#approve");
     await approve(page, ACME);
     await page.getByRole("heading", { name: "Waiting for confirmation" }).waitFor();
@@ -35,7 +35,7 @@ suite([], (test) => {
     const later = await stage.browserOf(folder);
     const again = await later.newPage();
     await again.goto(session.link);
-    await again.getByRole("heading", { name: "This link is not good any more" }).waitFor();
+    await again.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     stage.expectProblem(/410/);
     await again.goto(callback);
     await again.waitForURL(/auth.hubspot.done/);

@@ -175,7 +175,7 @@ suite(["--token-seconds", "10"], (test) => {
     await page.getByRole("link", { name: `Back to ${new URL(demo.host).host}` }).waitFor();
     await portray(page, "link-refused");
     await page.getByRole("link", { name: "Try again" }).click();
-    await page.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await page.getByRole("button", { name: "Continue to HubSpot" }).click();
     await page.waitForSelector("#approve");
     await approve(page, ACME);
     await page.getByRole("heading", { name: "Waiting for confirmation" }).waitFor();
@@ -188,7 +188,7 @@ suite(["--token-seconds", "10"], (test) => {
     await page.keyboard.press("Enter");
     await page.waitForURL(`${demo.host}/`);
     await page.goto(session.link);
-    await page.getByRole("heading", { name: "This link is not good any more" }).waitFor();
+    await page.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     await portray(page, "link-ended");
 
     await page.goto(`${demo.service}/api/docs`);

@@ -13,7 +13,7 @@ async function asked(stage, headers) {
   await host.evaluate((portalId) => { window.options = { portalId }; }, ACME.id);
   const popup = await stage.popupOf(host, () => host.click("#connect"));
   await approve(popup, GLOBEX);
-  await popup.getByRole("heading", { name: "This is another account" }).waitFor();
+  await popup.getByRole("heading", { name: "A different account" }).waitFor();
   return { host, popup };
 }
 
@@ -32,7 +32,7 @@ suite(hosts.flags, (test) => {
     assert.deepEqual(await connections(stage), [ACME.domain]);
     assert.equal(await host.evaluate(() => window.result), undefined);
     await popup.reload();
-    await popup.getByRole("heading", { name: "This is another account" }).waitFor();
+    await popup.getByRole("heading", { name: "A different account" }).waitFor();
   });
 
   test("keeping both tells the page of the new one, by the keyboard alone", async (stage) => {

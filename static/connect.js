@@ -14,7 +14,7 @@ const WAIT_MS = 10_000;
 const WAITING = "Continue in the window that opened. If you have closed it, press the button again.";
 
 const hubspot = new HubSpotConnect({ service: location.origin });
-/** Counts the clicks: the end of an earlier request is no news. */
+/** Counts the clicks: the end of an earlier request is not reported. */
 let clicks = 0;
 
 /**
@@ -37,7 +37,7 @@ async function hasConnection() {
   return answer.ok && (await answer.json()).connections.length > 0;
 }
 
-/** Polling can tell the result before the popup's answer has brought the session's cookie, which the list needs. */
+/** Polling can return the result before the popup's response has set the session cookie, which the list needs. */
 async function succeed() {
   showStatus("Connected. One moment…");
   const deadline = performance.now() + WAIT_MS;
@@ -50,13 +50,13 @@ async function succeed() {
 /** @param {import("./sdk/hubspot-connect.js").HubSpotConnectError} error */
 function fail(error) {
   showStatus("");
-  // Whoever closes the window knows that it is closed.
+  // A user who closes the window knows that it is closed.
   showError(error.code === "closed" ? "" : error.message);
 }
 
 /** @param {MouseEvent} event */
 function onConnectClick(event) {
-  // The person asked for a tab or a window of their own: that is the redirect way.
+  // The user asked for a separate tab or window: the link redirects there.
   if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   const link = /** @type {HTMLAnchorElement} */ (event.currentTarget);
   event.preventDefault();

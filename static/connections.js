@@ -20,7 +20,7 @@ const BADGES = {
 };
 
 /**
- * One connection as `GET /api/hubspot/status` tells it.
+ * One connection as `GET /api/hubspot/status` returns it.
  * @typedef {object} Connection
  * @property {string} id
  * @property {string} status
@@ -30,13 +30,13 @@ const BADGES = {
  */
 
 /**
- * When each card's refresh is due, in `Date.now()` milliseconds: unlike a counter, it stays right
+ * The time at which each card's refresh is due, in `Date.now()` milliseconds: unlike a counter, it stays right
  * when the browser throttles timers or the machine sleeps. No entry: no refresh is planned.
  * @type {Map<string, number>}
  */
 const due = new Map();
 
-/** When the session ends without activity, in `Date.now()` milliseconds. */
+/** The time at which the session ends without activity, in `Date.now()` milliseconds. */
 let sessionEndsAt = Infinity;
 let sessionIsOver = false;
 
@@ -135,7 +135,7 @@ function updateCards(connections) {
     else removeCard(card);
     alive.delete(idOf(card));
   }
-  // Not reloaded by itself: the person may be reading, or about to press a button.
+  // Not reloaded automatically: the user may be reading, or about to press a button.
   if (alive.size > 0) announce("Another account was connected elsewhere. Reload the page to see it.");
   drawTimes();
 }
@@ -192,7 +192,7 @@ async function sync() {
       }
     }
   } catch {
-    // The service is away for a moment. The countdown goes on, and the next look sets it right.
+    // The service is briefly unavailable. The countdown continues, and the next poll corrects it.
   } finally {
     syncing = false;
     planSync();
@@ -214,7 +214,7 @@ function removeCard(card) {
     return;
   }
   announce(`${name} is disconnected.`);
-  // Focus must not fall back to the top of the page for who works by keyboard.
+  // For keyboard users the focus must not fall back to the top of the page.
   if (hadFocus && neighbour instanceof HTMLElement) neighbour.focus();
 }
 
@@ -237,7 +237,7 @@ async function disconnect(connectionId) {
     const code = problem.request_id ? ` Support code: ${problem.request_id}` : "";
     return `${problem.detail ?? problem.title ?? "This did not work. Please try again."}${code}`;
   } catch {
-    return "The service did not answer. Please try again.";
+    return "The service did not respond. Please try again.";
   }
 }
 
@@ -273,7 +273,7 @@ function setUpDisconnect() {
     showError(null);
     const problem = await disconnect(idOf(card));
     yes.disabled = false;
-    // Closed with Esc meanwhile: the result still counts, and another dialog may be open by now.
+    // The dialog may have been closed with Esc: the result still counts, and another dialog may be open by now.
     const stillOpen = dialog.open && asked === card;
     if (problem === null) {
       if (stillOpen) dialog.close();

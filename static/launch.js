@@ -1,9 +1,9 @@
 /**
  * The popup's first page where the page that opened it asks for the result with a secret of its own.
  *
- * It tells the opener which flow this is. Where the browser has not said who sent the form, the
- * opener must show a key whose hash came with it; whoever cannot is asked whether they know what
- * they are doing, and the result then stays in this browser.
+ * It sends the opener the id of the flow. If the browser did not name the sender of the form, the
+ * opener must present a key whose hash came with the form; without the key the user is asked
+ * whether they started this, and the result then stays in this browser.
  */
 import { timeLimit } from "./time_limit.js";
 
@@ -21,7 +21,7 @@ function goOn() {
   location.replace(authorizeUrl ?? "/login");
 }
 
-/** Lets the person decide, once. */
+/** Asks the user, once. */
 function ask() {
   for (const element of document.querySelectorAll("[data-leaving], [data-ask]")) {
     /** @type {HTMLElement} */ (element).hidden = !element.hasAttribute("data-ask");
@@ -42,7 +42,7 @@ function keyFromOpener() {
 }
 
 /**
- * Shows the key to the service. The browser gets the cookie of this flow with the answer.
+ * Sends the key to the service. The response sets the cookie of this flow.
  * @param {string} key
  */
 async function prove(key) {
@@ -52,7 +52,7 @@ async function prove(key) {
     body: JSON.stringify({ flow, opener_key: key, binding }),
     signal: timeLimit(10_000),
   });
-  if (!response.ok) throw new Error(`the key was not taken: ${response.status}`);
+  if (!response.ok) throw new Error(`the key was rejected: ${response.status}`);
 }
 
 async function run() {

@@ -1,7 +1,7 @@
 /**
- * The page behind a hosted link. The token behind the `#` is taken out of the address at once, and
- * sent in bodies alone. The browser's history keeps the address that was opened, so the token is
- * exchanged when the user goes on: from then on only this tab can continue, and try again.
+ * The page of a hosted link. The token in the fragment is removed from the address at once, and
+ * sent only in bodies. The browser's history keeps the address that was opened, so the token is
+ * exchanged when the user continues: from then on only this tab can continue, or retry.
  */
 import { timeLimit } from "./time_limit.js";
 
@@ -27,7 +27,7 @@ function list(name, texts, className) {
   part(name).replaceChildren(...texts.map((text) => {
     const item = document.createElement("li");
     item.className = className;
-    // Somebody else has written it.
+    // User input: text, never HTML.
     item.textContent = text;
     return item;
   }));
@@ -36,7 +36,7 @@ function list(name, texts, className) {
 /**
  * @param {string} url
  * @param {string} token
- * @returns {Promise<any>} the answer, or null once the page says why there is none
+ * @returns {Promise<any>} the response, or null after the page has shown the error
  */
 async function post(url, token) {
   const response = await fetch(url, {
@@ -66,7 +66,7 @@ function keep(opened) {
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(opened));
   } catch {
-    // This page can go on; only a second try in this tab needs a new link.
+    // This page can continue; only a second attempt in this tab needs a new link.
   }
 }
 
