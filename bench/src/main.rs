@@ -26,13 +26,13 @@ struct Arguments {
     /// Measure only this part.
     #[arg(long)]
     only: Option<Part>,
-    /// How long each figure of the web is measured.
+    /// The duration of each measurement of the web.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// How many connections send requests.
+    /// The number of connections that send requests.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// How many pages wait for their outcome at once.
+    /// The number of waiting pages.
     #[arg(long, default_value_t = 5000)]
     polls: usize,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::Failure;
 /// The whole of hubspot-connect on one machine, with a simulated HubSpot.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// Port of the service; 0 takes a free one.
+    /// Port of the service; 0 chooses a free one.
     #[arg(long, default_value_t = 6001)]
     pub port: u16,
     /// Port of the host page.
@@ -18,25 +18,25 @@ pub struct Options {
     /// Port of the simulated HubSpot.
     #[arg(long, default_value_t = 6003)]
     pub hubspot_port: u16,
-    /// What a page gets of a connection, as TOKEN_DELIVERY has it.
+    /// What a page receives for a connection, as in TOKEN_DELIVERY.
     #[arg(long, default_value = "handle")]
     pub token_delivery: String,
-    /// How long access tokens live. Below 120 s they have less to live than backends ask for by default.
+    /// Lifetime of an access token. Below 120 s it is shorter than the default `min_ttl` of backends.
     #[arg(long, default_value_t = 120)]
     pub token_seconds: i64,
-    /// A PostgreSQL URL; without it an SQLite file that goes with the demo.
+    /// A PostgreSQL URL; a temporary SQLite file if omitted.
     #[arg(long)]
     pub database: Option<String>,
     /// A Cross-Origin-Opener-Policy for the simulated HubSpot, to see a severed popup.
     #[arg(long)]
     pub coop: Option<String>,
-    /// The origin of another page that may connect; may be given more than once.
+    /// The origin of another page that may connect; may be repeated.
     #[arg(long = "origin")]
     pub origins: Vec<String>,
-    /// How long a browser session lasts without a request.
+    /// Lifetime of a browser session without a request.
     #[arg(long, default_value_t = 1800)]
     pub session_seconds: u64,
-    /// What is logged.
+    /// The log level.
     #[arg(long, default_value = "info")]
     pub log_level: String,
 }

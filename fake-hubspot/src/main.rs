@@ -9,7 +9,7 @@ use fake_hubspot::{Decision, FakeHubSpot, Options};
 /// A HubSpot that runs on your laptop.
 #[derive(Parser)]
 struct Arguments {
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 chooses a free one.
     #[arg(long, default_value_t = 8910)]
     port: u16,
     /// Lifetime of an access token.
@@ -27,19 +27,19 @@ struct Arguments {
     /// The app's client secret; may be repeated.
     #[arg(long, default_value = "fake-client-secret")]
     client_secret: Vec<String>,
-    /// Approve every request at once for the first account, without a page.
+    /// Authorize every request immediately for the first account, without a page.
     #[arg(long)]
     auto_approve: bool,
-    /// How long every answer takes, in milliseconds.
+    /// The delay of every response, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
-    /// How many calls are remembered. It may run for days; what a person looks at is the last few.
+    /// The number of recorded calls. It may run for days, and only the last calls matter.
     #[arg(long, default_value_t = 10_000)]
     journal_limit: usize,
-    /// How many grants there are at the start; `GET /__grants` lists them.
+    /// The number of grants at the start; `GET /__grants` lists them.
     #[arg(long, default_value_t = 0)]
     grants: u32,
-    /// How many calls to the CRM an account takes in ten seconds; 0 takes any number.
+    /// The limit of calls to the CRM per account in ten seconds; 0 for no limit.
     #[arg(long, default_value_t = 110)]
     calls_per_ten_seconds: u32,
 }

@@ -44,25 +44,25 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Kills, freezes and cuts off replicas of the service, and judges that no refresh token is lost.
 #[derive(Debug, Parser)]
 pub struct Arguments {
-    /// How long things go wrong, in minutes
+    /// The duration of the faults, in minutes
     #[arg(long, conflicts_with = "seconds")]
     minutes: Option<u64>,
-    /// How long things go wrong, in seconds; at least until the long freeze is over
+    /// The duration of the faults, in seconds; at least until the end of the long freeze
     #[arg(long, default_value_t = 180)]
     seconds: u64,
-    /// What goes wrong is drawn from this number; the same number draws the same again
+    /// The seed of the faults; the same seed repeats them
     #[arg(long)]
     seed: Option<u64>,
-    /// How many connections there are
+    /// The number of connections
     #[arg(long, default_value_t = 200)]
     connections: usize,
-    /// Ends what leaves leases behind early, and does not wait for second refusals
+    /// End faults that leave leases early, and do not wait for second refusals
     #[arg(long)]
     hurry: bool,
-    /// Lists every trouble even if nothing is broken
+    /// List every fault even if no invariant is broken
     #[arg(long)]
     verbose: bool,
-    /// The service; the binary beside this one if not given
+    /// The service; the binary beside this one if omitted
     #[arg(long)]
     program: Option<PathBuf>,
 }

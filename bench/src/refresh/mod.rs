@@ -23,10 +23,10 @@ const IN_FLIGHT: usize = 64;
 /// What is measured of the background.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// How many tokens are due.
+    /// The number of due tokens.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
     due: Vec<usize>,
-    /// How many connections are stored of which none is due; the first is what the others are held against.
+    /// The numbers of stored connections that are not due; the first is the baseline of the others.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
     stored: Vec<u64>,
 }

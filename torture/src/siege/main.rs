@@ -36,16 +36,16 @@ const RESIDENT: u64 = 200 * 1024;
 /// Lays siege to the service with hostile connections, beside an honest client.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many hostile connections are kept up at once, from both addresses together
+    /// The number of hostile connections, from both addresses together
     #[arg(long, default_value_t = 20_000)]
     connections: usize,
-    /// How long each kind of attack lasts before its clients fall silent, in seconds
+    /// The duration of each kind of attack before its clients fall silent, in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// How long the siege lasts in all, in minutes: the kinds are gone through again until then
+    /// The duration of the siege, in minutes: the kinds are repeated until then
     #[arg(long, default_value_t = 0)]
     minutes: u64,
-    /// Only this kind of attack (may be given more than once); all of them one after the other if not given
+    /// Run only this kind of attack (may be repeated); all of them one after the other if omitted
     #[arg(long, value_enum)]
     kind: Vec<Kind>,
     /// What an attacker's process does (used by this program itself)
