@@ -1,10 +1,10 @@
 //! The database schema, one file per change, the same on SQLite and PostgreSQL.
 //!
-//! Identifiers and hashes are text, moments are Unix milliseconds in a 64-bit integer: both databases compare these
-//! alike, while their own timestamp and UUID types differ in form and precision.
+//! Identifiers and hashes are text, and times are Unix milliseconds in a 64-bit integer: both databases compare these
+//! in the same way, while their own timestamp and UUID types differ in format and precision.
 //!
-//! A change must suit the release before it as well as the one that brings it (expand, move, contract): replicas are
-//! replaced one by one.
+//! A change must work with the previous release as well as with its own (expand, migrate, contract), because replicas
+//! are replaced one by one.
 
 use sea_orm_migration::prelude::*;
 
@@ -72,8 +72,8 @@ pub fn all() -> Vec<Box<dyn MigrationTrait>> {
     ]
 }
 
-/// Makes the missing schema changes, and records each with the time in Unix seconds. The caller provides the transaction.
-/// sea-orm's own runner would look SQLite's tables up by a driver that is not linked here.
+/// Applies the missing schema changes, and records each with the time in Unix seconds. The caller provides the
+/// transaction. sea-orm's own runner would look up SQLite's tables with a driver that is not linked here.
 ///
 /// # Errors
 /// [`DbErr`] of the change that failed.
@@ -89,7 +89,7 @@ pub async fn up(manager: &SchemaManager<'_>, now: i64) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Reverts the newest of the schema changes that were made. The caller provides the transaction.
+/// Reverts the newest applied schema changes. The caller provides the transaction.
 ///
 /// # Errors
 /// [`DbErr`] of the change that failed.
@@ -104,7 +104,7 @@ pub async fn down(manager: &SchemaManager<'_>, steps: u32) -> Result<(), DbErr> 
     Ok(())
 }
 
-/// Returns the changes that were made. One that this release does not know is an error: what stands on it must not be
+/// Returns the applied changes. A change that this release does not know is an error: what it builds on must not be
 /// changed underneath it.
 async fn applied(db: &impl ConnectionTrait) -> Result<HashSet<String>, DbErr> {
     let mut table = Schema::new(db.get_database_backend()).create_table_from_entity(seaql_migrations::Entity);

@@ -1,4 +1,4 @@
-//! Attempts to connect: one row from the click to its outcome.
+//! Authorization requests: one row from the click to its outcome.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};

@@ -1,4 +1,4 @@
-//! When each connection is refreshed next, and who is at it.
+//! The next refresh of each connection, and the lease on it.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};

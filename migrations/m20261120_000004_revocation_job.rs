@@ -1,4 +1,4 @@
-//! Refresh tokens that HubSpot has still to be told about: they end there too.
+//! Refresh tokens that must still be revoked at HubSpot.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text};

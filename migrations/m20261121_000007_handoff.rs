@@ -1,5 +1,5 @@
-//! What an attempt needs to be told about on more than one way: the challenge of the page that began it, proof of who
-//! that was, where a redirect leads back to, and whether the access token has been taken.
+//! Columns of authorization requests for the hand-off: the challenge of the page that started the flow, the
+//! verification of that page, the return URL of a redirect, and whether the access token has been taken.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer_null, text_null};

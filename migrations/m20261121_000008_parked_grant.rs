@@ -1,4 +1,4 @@
-//! Grants for another account than the expected one: kept until the person has said what is to become of them.
+//! Grants for another account than the expected one, kept until the user has decided about them.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null};

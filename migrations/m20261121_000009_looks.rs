@@ -1,5 +1,5 @@
-//! What is looked for among a million connections must be found without looking at each: the keys in use at a start,
-//! and the grants that HubSpot has refused once.
+//! Indexes for searches that must not read each of a million connections: the keys in use, at startup, and the grants
+//! that HubSpot has rejected once.
 
 use sea_orm_migration::prelude::*;
 

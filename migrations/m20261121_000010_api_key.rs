@@ -1,4 +1,4 @@
-//! API keys: what a host's backend shows to be let in. Of the key itself there is a hash alone.
+//! API keys, with which the host's backend authenticates. Only the hash of a key is stored.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text};

@@ -1,4 +1,4 @@
-//! The host's users: connections that the host's backend answers for belong to one of them, and to no browser session.
+//! The host's users: connections that the host's backend creates belong to one of them, and to no browser session.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null};

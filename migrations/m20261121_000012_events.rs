@@ -1,4 +1,4 @@
-//! What happens to connections, told in order, and the endpoints that are told of it.
+//! The events of connections, in order, and the endpoints that receive them.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};
@@ -31,8 +31,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Indexes of what is to be done alone: nearly all deliveries are done, and nearly all jobs have never failed, so a
-/// refresh that succeeds touches none of them.
+/// Indexes of pending work only: nearly all deliveries are done, and nearly all jobs have never failed, so a successful
+/// refresh writes to none of them.
 const PARTIAL: [&str; 4] = [
     "CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, run_at) WHERE status = 'pending'",
     "CREATE INDEX webhook_delivery_first ON webhook_delivery (endpoint_id, connection_id, sequence) \

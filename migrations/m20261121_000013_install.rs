@@ -1,5 +1,5 @@
-//! Installs that began at HubSpot's Marketplace: the grants that wait to be claimed, and the states and codes that were
-//! seen, so that each is good once.
+//! Installs that started at HubSpot's Marketplace: the grants that wait to be claimed, and the states and codes that
+//! were used, so that each is accepted once.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};
@@ -28,7 +28,7 @@ impl MigrationTrait for Migration {
 }
 
 pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    // A claimed install keeps no tokens: they are its connection's.
+    // A claimed install keeps no tokens: they belong to its connection.
     let install = Table::create()
         .table("install")
         .col(text("id").primary_key())

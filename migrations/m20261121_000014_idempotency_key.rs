@@ -1,4 +1,4 @@
-//! Idempotency keys: what a host's backend has asked for under one, and what it was answered.
+//! Idempotency keys: the request of a host's backend under each key, and the response.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null};

@@ -1,5 +1,5 @@
-//! Connections are listed page by page, by account and by state, in the order in which they were made. And an import
-//! that is run again knows what it has brought before, although HubSpot may have replaced the refresh token since.
+//! Connections are listed page by page, by account and by state, in order of creation. A repeated import recognises the
+//! connections that it has created before, although HubSpot may have replaced their refresh tokens since.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::text_null;
@@ -7,7 +7,7 @@ use sea_orm_migration::schema::text_null;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// None of these columns changes with a refresh, so no refresh has an index to write.
+/// None of these columns changes with a refresh, so a refresh writes to no index.
 const INDEXES: [(&str, &[&str]); 3] = [
     ("token_created", &["created_at", "id"]),
     ("token_account_created", &["portal_id", "created_at", "id"]),
@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
             }
             manager.create_index(index).await?;
         }
-        // Nearly all connections are well, so the index is nearly empty.
+        // Nearly all connections have no error, so the index is nearly empty.
         let failing = "CREATE INDEX token_error_since ON token (error_since) WHERE error_since IS NOT NULL";
         manager.get_connection().execute_unprepared(failing).await.map(|_| ())
     }

@@ -1,4 +1,4 @@
-//! Connect sessions: what a host's backend has said of who is connecting, before the person comes.
+//! Connect sessions: a permission from the host's backend for one of its users to connect, given before the user comes.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};

@@ -1,4 +1,4 @@
-//! How far HubSpot's Webhooks Journal is read, and by whom; and that HubSpot has announced there that a grant has ended.
+//! The position in HubSpot's Webhooks Journal and the lease on reading it, and the uninstalls that it has announced.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};

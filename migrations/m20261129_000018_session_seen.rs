@@ -1,5 +1,5 @@
-//! Whether a browser has sent a session back. A session that has been seen is never restored by the cookie of the
-//! authorization request that led to it. Sessions of the release before this one count as seen.
+//! Whether a request with a session has been received. The cookie of the authorization request that led to the session
+//! never restores it after that. Sessions of the previous release count as seen.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::big_integer;

@@ -1,4 +1,4 @@
-//! A challenge belongs to one attempt: another client that knows it must not begin a second one in its place.
+//! A challenge belongs to one authorization request: a client that knows it must not start a second one in its place.
 
 use sea_orm_migration::prelude::*;
 
@@ -10,7 +10,7 @@ const NAME: &str = "auth_request_challenge";
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // Of several rows with one challenge the first stays. All of them are forgotten within minutes anyway.
+        // Of several rows with the same challenge, the first stays. All of them expire within minutes anyway.
         let later = "DELETE FROM auth_request WHERE EXISTS (SELECT 1 FROM auth_request AS first \
                      WHERE first.challenge = auth_request.challenge AND (first.created_at < auth_request.created_at \
                      OR (first.created_at = auth_request.created_at AND first.id < auth_request.id)))";
@@ -28,7 +28,7 @@ async fn replace(manager: &SchemaManager<'_>, index: IndexCreateStatement) -> Re
     manager.create_index(index).await
 }
 
-/// Attempts without a challenge are many: NULL differs from every other NULL.
+/// Many authorization requests have no challenge: a unique index permits any number of NULLs.
 fn index() -> IndexCreateStatement {
     Index::create().name(NAME).table("auth_request").col("challenge").to_owned()
 }

@@ -1,4 +1,4 @@
-//! When a hosted link was opened: its own token opens nothing from then on.
+//! The time at which a hosted link was opened: from then on, the token in the link is no longer accepted.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::big_integer_null;

@@ -1,5 +1,5 @@
-//! The required scopes of a connection whose granted scopes are not known yet, where all of them are required. They are
-//! checked, and forgotten, when HubSpot names the granted ones.
+//! The required scopes of a connection whose granted scopes are not known yet, if all of them are required. They are
+//! checked and deleted when HubSpot names the granted ones.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::text_null;

@@ -11,7 +11,7 @@ use crate::{m20261121_000008_parked_grant as parked_grant, m20261121_000013_inst
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// What all of the tables with tokens have in common.
+/// The columns that all tables with pending tokens share.
 const COMMON: &str = "connection_id, client_id, portal_id, hub_domain, scopes, key_id, access_sealed, refresh_sealed, \
                       refresh_fingerprint, obtained_at, token_expires_at, expires_at";
 

@@ -1,5 +1,5 @@
-//! Connections are listed by status, and nearly all are active, so only the others are indexed. SQLite took the index of
-//! all states for every statement on active connections, and walked all of them.
+//! Connections are listed by status, and nearly all are active, so only the others are indexed. SQLite used the index
+//! of all states for every statement on active connections, and read all of them.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Whether a connect session requires its scopes; without a value the configuration says. And indexes: of links that
-//! expire, and of the sessions of a user.
+//! Whether a connect session requires its scopes; without a value, the configuration decides. Also indexes: of links
+//! that expire, and of the sessions of a user.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::big_integer_null;

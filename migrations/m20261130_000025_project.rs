@@ -1,6 +1,7 @@
-//! Projects: products that share a service. What was there belongs to the project `default`.
+//! Projects: products that share a service. Existing rows belong to the project `default`.
 //!
-//! The previous release knows the host's users by their external id alone, so all its replicas must be stopped first.
+//! The previous release identifies the host's users by their external id alone, so all its replicas must be stopped
+//! first.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null};
@@ -9,7 +10,7 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, Statement};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The tables whose rows belong to a project. An event of no project concerns the whole app.
+/// The tables whose rows belong to a project. An event without a project concerns the whole app.
 const OWNED: [(&str, ColumnType); 5] = [
     ("api_key", text),
     ("connect_session", text),
@@ -23,8 +24,8 @@ type ColumnType = fn(&'static str) -> ColumnDef;
 const NO_INDEXES: [&str; 3] =
     ["DROP INDEX token_created", "DROP INDEX token_account_created", "DROP INDEX token_inactive"];
 
-/// Connections are listed by project. SQLite has no statistics and takes the index with the most columns that are compared
-/// with `=`, so the project is a column of each index that a list needs.
+/// Connections are listed by project. SQLite has no statistics and chooses the index with the most columns that are
+/// compared with `=`, so the project is a column of each index that a list needs.
 const BY_PROJECT: [&str; 3] = [
     "CREATE INDEX token_created ON token (project_id, created_at, id)",
     "CREATE INDEX token_account_created ON token (portal_id, project_id, created_at, id)",
@@ -37,13 +38,13 @@ const OF_ALL: [&str; 3] = [
     "CREATE INDEX token_inactive ON token (state, created_at, id) WHERE state <> 'active'",
 ];
 
-/// Lists of a project that are read in the order of time.
+/// Indexes for lists of a project in order of time.
 const LISTS: [(&str, &str, &[&str]); 2] = [
     ("connect_session_project", "connect_session", &["project_id", "id"]),
     ("event_project", "event", &["project_id", "created_at", "id"]),
 ];
 
-/// A new primary key of the host's users. SQLite cannot change one, so the table is copied.
+/// Changes the primary key of the host's users. SQLite cannot change one, so the table is copied.
 const USERS_UP: [&[&str]; 2] = [
     &[
         "ALTER TABLE external_user ADD COLUMN project_id text NOT NULL DEFAULT 'default'",
@@ -101,7 +102,8 @@ impl MigrationTrait for Migration {
         run(manager, of(manager, USERS_UP)).await
     }
 
-    /// Fails if there is another project than `default`: to the release before, its keys would open everything.
+    /// Fails if there is another project than `default`: in the previous release, its keys would give access to
+    /// everything.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
         let others = "SELECT id FROM project WHERE id <> 'default'";

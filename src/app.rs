@@ -1,4 +1,4 @@
-//! Assembly: a [`Config`] in, a wired service out. The only file that knows every part.
+//! Assembly: turns a [`Config`] into a wired service. The only module that knows all the others.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -28,51 +28,51 @@ use crate::store::{Database, OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 const MAX_BODY: usize = 16 * 1024;
-/// Connections of the admin listener, in all and of one address: a handful of scrapers and probes.
+/// The connection limits of the admin listener, in total and per address: enough for a handful of scrapers and probes.
 const ADMIN_CONNECTIONS: (usize, usize) = (64, 16);
-/// How long open requests may take after the signal, in seconds.
+/// The time that open requests have to finish after the stop signal, in seconds.
 const DRAIN_SECONDS: u64 = 30;
 
-/// Why the service does not start.
+/// The reason the service cannot start.
 #[derive(Debug, Error)]
 pub enum StartupError {
-    /// The clock cannot be right: every token would look fresh for years.
+    /// The clock is wrong: with it, every token would look valid for years.
     #[error("the system clock is at {0}, before the date of this release; set the clock of this machine")]
     Clock(String),
-    /// The database cannot be served from.
+    /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
     /// A query failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A key in the configuration is none.
+    /// A key in the configuration is invalid.
     #[error("ENCRYPTION_KEYS {0}")]
     Key(#[from] KeyError),
-    /// The keys do not fit what is stored.
+    /// The keys do not match the stored data.
     #[error(transparent)]
     Keys(#[from] KeyCheckError),
-    /// No HTTPS client.
+    /// The HTTPS client cannot be built.
     #[error(transparent)]
     Egress(#[from] EgressError),
-    /// No HubSpot client.
+    /// The HubSpot client cannot be built.
     #[error(transparent)]
     HubSpot(#[from] HubSpotError),
     /// A page does not compile.
     #[error("a page does not compile: {0}")]
     Templates(String),
-    /// The address is taken, or not ours to take.
+    /// The address is in use, or the process may not listen on it.
     #[error("cannot listen on {address}: {why}; set {variable} to a free address")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         why: std::io::Error,
-        /// The variable that names the address.
+        /// The variable that sets the address.
         variable: &'static str,
     },
 }
 
-/// No release is as old as this: 2026-01-01.
+/// The earliest time that the clock may show, 2026-01-01: no release is older.
 const EARLIEST_PLAUSIBLE_TIME: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 /// The service, listening but not yet serving.
@@ -81,7 +81,7 @@ pub struct App {
     admin: Option<Server>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
-    /// Cancelled when the listeners close their idle connections.
+    /// Cancelled when the listeners must close their idle connections.
     closing: CancellationToken,
     services: Services,
     jobs: Jobs,
@@ -94,8 +94,8 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// The verbs over the parts that the configuration names, and the database beneath them; keys and schema are checked.
-/// On SQLite there is one such process at a time.
+/// Builds the services that the configuration describes and opens their database, after checking keys and schema. On
+/// SQLite, only one process can hold the database at a time.
 ///
 /// # Errors
 /// [`StartupError`] says what is wrong and, where it can, what to do.
@@ -118,7 +118,7 @@ pub async fn build_services(
 }
 
 impl App {
-    /// Wires the service, checks keys and schema, and takes its addresses.
+    /// Wires the service, checks keys and schema, and binds its addresses.
     ///
     /// # Errors
     /// [`StartupError`] says what is wrong and, where it can, what to do.
@@ -138,27 +138,27 @@ impl App {
         Ok(Self { server, admin, address, admin_address, closing, services, jobs, store })
     }
 
-    /// The address that was taken: of interest where the configuration asked for any free port.
+    /// Returns the bound address, for configurations that ask for any free port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The same for the admin listener.
+    /// Returns the bound address of the admin listener.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
 
-    /// The verbs, for whoever drives the background work by hand.
+    /// Returns the services, for tests that run background work themselves.
     pub fn services(&self) -> &Services {
         &self.services
     }
 
-    /// The database, for whoever wants to look behind.
+    /// Returns the database, for tests that inspect it.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Serves until told to stop: the web, and the background work too unless `web_only`.
+    /// Serves until `stop` is cancelled. Runs the background jobs too, unless `web_only`.
     ///
     /// # Errors
     /// If a listener fails.
@@ -171,8 +171,8 @@ impl App {
         let (replicas, stop_signal) = (self.services.platform.replicas.clone(), stop.clone());
         tokio::spawn(async move { replicas.watch_others(stop_signal).await });
         stop.cancelled().await;
-        // First nobody new comes in; then what was begun is finished. While the web workers live, so do the connections
-        // to the database that were opened on them: they go last.
+        // First no new connections are accepted, then open work is finished. The web workers own the database
+        // connections that were opened on them, so they stop last.
         self.services.begin_stop();
         handle.pause().await;
         self.closing.cancel();
@@ -195,7 +195,7 @@ impl App {
     }
 }
 
-/// What both listeners need.
+/// The parts that both listeners share.
 struct Listeners {
     web: Data<Web>,
     metrics: Arc<Metrics>,
@@ -250,7 +250,7 @@ impl Listeners {
 fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, SocketAddr), StartupError> {
     let refused = |why| StartupError::Listen { address, why, variable };
     let listener = match address.ip() == Ipv6Addr::UNSPECIFIED {
-        // Where there is no IPv6, IPv4 alone is all addresses.
+        // Without IPv6, the IPv4 wildcard address already covers all addresses.
         true => listen_on_all(address).or_else(|why| match why.kind() {
             ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(why),
             _ => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())),
@@ -262,7 +262,7 @@ fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, Soc
     Ok((listener, taken))
 }
 
-/// Listens on an address of IPv6 and takes connections over IPv4 too, whatever the system's default is.
+/// Listens on an IPv6 address and accepts IPv4 connections too, whatever the system's default is.
 fn listen_on_all(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_only_v6(false)?;

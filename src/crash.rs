@@ -1,9 +1,9 @@
-//! Places where a process may be killed, for the tests that kill it there.
+//! Points at which tests may kill the process.
 //!
-//! A build with debug assertions dies at the place that `CRASH_AT` names, as by SIGKILL: nothing is unwound, flushed or
-//! told. In a release build there is nothing of this.
+//! With debug assertions, the process kills itself with SIGKILL at the point that `CRASH_AT` names: nothing is unwound,
+//! flushed or reported. Release builds contain none of this.
 
-/// All places, in the order in which their work passes them.
+/// All crash points, in the order in which the process reaches them.
 pub const POINTS: &[&str] = &[
     "callback.consumed",
     "callback.answered",
@@ -34,7 +34,7 @@ pub const POINTS: &[&str] = &[
     "migrate.made",
 ];
 
-/// Dies here if the process was started to.
+/// Kills the process if `CRASH_AT` names this point.
 #[inline]
 pub fn point(name: &'static str) {
     #[cfg(debug_assertions)]

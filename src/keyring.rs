@@ -1,8 +1,8 @@
-//! Fernet keys, newest first: seal and open. The only door between [`Secret`] and [`Sealed`].
+//! Fernet keys, newest first. Only the keyring turns a [`Secret`] into a [`Sealed`] and back.
 //!
-//! What is sealed carries the name of its row inside (kind, connection, generation, app), so a ciphertext that is moved
-//! to another row, or brought back from an older state of its own, does not open there. It stays plain Fernet with a
-//! JSON text inside: with the key at hand, any Fernet tool can read it in an emergency.
+//! The sealed text contains the identity of its row (kind, row id, generation, app). A ciphertext that is moved to
+//! another row, or restored from an older generation of its own row, therefore does not open. The format is plain
+//! Fernet around JSON, so any Fernet tool can decrypt it with the key in an emergency.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,10 +26,10 @@ use crate::domain::secret::{Sealed, Secret, is_guessable};
 /// The prefix of read tokens.
 const READ_TOKEN: &str = "hsc_read_";
 
-/// What a ciphertext belongs to.
+/// The row that a ciphertext belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context<'a> {
-    /// What kind of secret: `access`, `refresh`, `pkce`.
+    /// The kind of secret: `access`, `refresh`, `pkce`.
     pub kind: &'static str,
     /// The id of the row.
     pub row: &'a str,
@@ -39,21 +39,21 @@ pub struct Context<'a> {
     pub client_id: &'a str,
 }
 
-/// Why a ciphertext does not open.
+/// The reason a ciphertext cannot be opened.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum OpenError {
-    /// It was sealed under a key that is not in ENCRYPTION_KEYS.
+    /// The ciphertext was sealed under a key that is not in ENCRYPTION_KEYS.
     #[error("encrypted with key {0}, which is not in ENCRYPTION_KEYS")]
     UnknownKey(String),
-    /// It has been changed, cut or mixed up.
+    /// The ciphertext was changed or truncated.
     #[error("cannot be decrypted with its key")]
     Damaged,
-    /// It opens, but belongs to another row or another time.
+    /// The ciphertext decrypts, but belongs to another row or another generation.
     #[error("belongs to another row or another generation")]
     Misplaced,
 }
 
-/// Why a key is not taken.
+/// The reason a key is rejected.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum KeyError {
     /// Not 32 bytes in base64url.
@@ -61,10 +61,10 @@ pub enum KeyError {
         "is not a Fernet key (32 bytes in base64url, 44 characters); `hubspot-connect keys generate` prints one"
     )]
     NotAKey,
-    /// A published or guessable key.
+    /// The key is published or guessable.
     #[error("is a sample or follows a pattern; `hubspot-connect keys generate` prints one")]
     Sample,
-    /// None at all.
+    /// No key is configured.
     #[error("is empty; `hubspot-connect keys generate` prints one")]
     None,
 }
@@ -84,7 +84,7 @@ struct Key {
     fernet: Fernet,
 }
 
-/// The keys, and what is derived from APP_SECRET for recognising tokens.
+/// The encryption keys, and the keys derived from APP_SECRET for fingerprints, pickup codes and read tokens.
 pub struct Keyring {
     newest: Key,
     older: BTreeMap<String, Fernet>,
@@ -100,10 +100,10 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// A keyring of `keys`, newest first, with fingerprints under `app_secret`.
+    /// Builds a keyring of `keys`, newest first, with fingerprints keyed by `app_secret`.
     ///
     /// # Errors
-    /// [`KeyError`] if a key is none, or is one that everybody knows.
+    /// [`KeyError`] if a key is invalid, published or guessable.
     pub fn new(keys: &[Secret], app_secret: &Secret) -> Result<Self, KeyError> {
         let mut keys = keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?.into_iter();
         let newest = keys.next().ok_or(KeyError::None)?;
@@ -117,12 +117,12 @@ impl Keyring {
         })
     }
 
-    /// The id of the key that seals.
+    /// Returns the id of the key that seals.
     pub fn newest_key_id(&self) -> &str {
         &self.newest.id
     }
 
-    /// The ids of all keys, newest first.
+    /// Returns the ids of all keys, the newest first.
     pub(crate) fn key_ids(&self) -> Vec<&str> {
         std::iter::once(self.newest.id.as_str()).chain(self.older.keys().map(String::as_str)).collect()
     }
@@ -141,14 +141,14 @@ impl Keyring {
         Sealed { key_id: self.newest.id.clone(), ciphertext: self.newest.fernet.encrypt(&plain) }
     }
 
-    /// Opens what was sealed for this row.
+    /// Opens a ciphertext that was sealed for this row.
     ///
     /// # Errors
-    /// [`OpenError`] if the key is missing, the ciphertext is damaged, or it belongs elsewhere.
+    /// [`OpenError`] if the key is missing, or the ciphertext is damaged or belongs to another row.
     pub fn open(&self, sealed: &Sealed, context: Context<'_>) -> Result<Secret, OpenError> {
         let fernet = self.key(&sealed.key_id).ok_or_else(|| OpenError::UnknownKey(sealed.key_id.clone()))?;
-        // Fernet refuses tokens from more than a minute ahead of the reader's clock. For data at rest that would make
-        // a replica with a slow clock call good tokens damaged, so the time inside is not looked at.
+        // Fernet rejects tokens from more than a minute ahead of the reader's clock. For data at rest, a replica with a
+        // slow clock would then report good tokens as damaged, so the timestamp inside is ignored.
         let plain = fernet
             .decrypt_at_time(&sealed.ciphertext, None, u64::MAX / 2)
             .map(Zeroizing::new)
@@ -162,20 +162,21 @@ impl Keyring {
         if bool::from(same_place) { Ok(secret) } else { Err(OpenError::Misplaced) }
     }
 
-    /// A keyed hash that tells equal tokens without opening them, useless without APP_SECRET.
+    /// Returns a keyed hash, which identifies equal tokens without opening them and is useless without APP_SECRET.
     pub fn fingerprint(&self, secret: &Secret) -> String {
         URL_SAFE_NO_PAD
             .encode(keyed(&self.fingerprint_key, secret.expose().as_bytes()).finalize().into_bytes())
     }
 
-    /// What the access token of a flow is given for until that moment. It is made from both, so nothing is stored.
+    /// Returns the pickup code that can be exchanged for the access token of a flow until that time. It is a MAC over
+    /// both, so nothing is stored.
     pub fn pickup_code(&self, flow: FlowId, until: Timestamp) -> String {
         let until = until.unix_ms();
         let mac = keyed(&self.pickup_code_key, format!("{flow} {until}").as_bytes()).finalize().into_bytes();
         format!("{until}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
-    /// Whether this is a pickup code of that flow which is still good.
+    /// Returns whether this is an unexpired pickup code of that flow.
     pub fn is_pickup_code(&self, flow: FlowId, code: &str, now: Timestamp) -> bool {
         let Some((until, mac)) = code.split_once('.') else { return false };
         let (Ok(until), Ok(mac)) = (until.parse::<i64>(), URL_SAFE_NO_PAD.decode(mac)) else { return false };
@@ -203,19 +204,19 @@ impl Keyring {
         Some((project.parse().ok()?, user.parse().ok()?, until)).filter(|_| now < until)
     }
 
-    /// A known text under one key, to be stored beside the data.
+    /// Returns a known text encrypted under one key, to be stored beside the data.
     pub(crate) fn check_text(&self, key_id: &str) -> Option<String> {
         self.key(key_id).map(|fernet| fernet.encrypt(check_plaintext(key_id).as_bytes()))
     }
 
-    /// Whether a stored check text opens under the key that goes by this id now.
+    /// Returns whether a stored check text opens under the configured key with this id.
     pub(crate) fn passes_check(&self, key_id: &str, check: &str) -> bool {
         self.key(key_id)
             .and_then(|fernet| fernet.decrypt_at_time(check, None, u64::MAX / 2).ok())
             .is_some_and(|plain| plain == check_plaintext(key_id).as_bytes())
     }
 
-    /// A new key, as ENCRYPTION_KEYS takes it.
+    /// Generates a key in the format of ENCRYPTION_KEYS.
     pub fn generate() -> Secret {
         Secret::new(Fernet::generate_key())
     }
@@ -244,14 +245,14 @@ fn check_plaintext(key_id: &str) -> String {
     format!("hubspot-connect check of {key_id}")
 }
 
-/// Published keys: those of Fernet's specification and of a much copied configuration of Airflow.
+/// Published keys: from Fernet's specification and from a widely copied Airflow configuration.
 const SAMPLES: [&str; 2] =
     ["cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=", "46BKJoQYlPPOexq0OhDZnIlNepKFf87WFwLbfzqDDho="];
 
 fn read_key(key: &Secret) -> Result<Key, KeyError> {
     let text = key.expose().trim();
     let bytes = Zeroizing::new(decode(text).ok_or(KeyError::NotAKey)?);
-    // A key may also be a text that was typed, in base64: all zeros, `abcd…`.
+    // The key may also be typed text that happens to be base64: all zeros, `abcd…`.
     if SAMPLES.contains(&text) || is_guessable(&bytes) || is_guessable(text.trim_end_matches('=').as_bytes())
     {
         return Err(KeyError::Sample);
@@ -362,12 +363,12 @@ mod tests {
         assert!(ring.open(&sealed, HERE).is_ok());
     }
 
-    /// Whether a ciphertext opens here.
+    /// Returns whether a ciphertext opens here.
     fn opens(ring: &Keyring, ciphertext: String) -> bool {
         ring.open(&Sealed { key_id: ring.newest_key_id().to_owned(), ciphertext }, HERE).is_ok()
     }
 
-    /// What somebody with the key, but not at this row, might have sealed.
+    /// Returns envelopes that an attacker with the key might have sealed for other rows.
     fn envelope() -> impl Strategy<Value = (String, String, i64, String)> {
         let text = |here: &'static str| prop_oneof![Just(here.to_owned()), any::<String>()];
         (
@@ -392,7 +393,7 @@ mod tests {
             let at = at.index(sealed.len() + 1);
             let mut other = sealed.clone();
             other.replace_range(at..sealed.len().min(at + length), &instead);
-            // Without its padding, base64 spells the same bytes.
+            // Base64 without its padding encodes the same bytes.
             let bytes = |text: &str| text.trim_end_matches('=').to_owned();
             prop_assume!(other == sealed || bytes(&other) != bytes(&sealed));
             prop_assert_eq!(opens(&ring, other.clone()), other == sealed, "{}", other);

@@ -1,30 +1,31 @@
 //! hubspot-connect puts a *Connect to HubSpot* button into any web application: it runs the OAuth flow in a popup,
-//! keeps the tokens encrypted and alive, and hands them to those who may have them, and to no one else.
+//! stores the tokens encrypted, keeps them refreshed, and returns access tokens to authorized callers only.
 //!
 //! # Layout
 //!
-//! From the door to the core; an arrow may only point downwards:
+//! From the entry points to the core; a module may only depend on modules below it:
 //!
-//! - [`cli`]: the command line; [`app`]: assembly, the only part that knows every other.
-//! - [`http`] and `jobs`: the two doors, callers and time. Thin: each request and each due job calls one verb.
-//! - [`services`]: the verbs of the service, by sub-domain.
-//! - [`store`], `hubspot`, [`webhook`], [`keyring`]: the outside, one adapter each; they do not know one another.
-//! - [`domain`]: words and rules, without input or output.
-//! - Beside the ladder: [`config`], [`telemetry`], [`egress`], [`lifecycle`], and [`crash`] for the tests.
+//! - [`cli`]: the command line; [`app`]: assembly, the only module that knows all the others.
+//! - [`http`] and `jobs`: the two entry points, requests and time. Thin: each request and each due job calls one
+//!   service.
+//! - [`services`]: the operations of the service, by sub-domain.
+//! - [`store`], `hubspot`, [`webhook`], [`keyring`]: one adapter for each external system; they do not know each other.
+//! - [`domain`]: types and rules, without I/O.
+//! - Beside these layers: [`config`], [`telemetry`], [`egress`], [`lifecycle`], and [`crash`] for the tests.
 //!
-//! # Three journeys
+//! # Three paths through the code
 //!
 //! *A request*, the callback: [`http`] finds the flow's cookie → `services::connect::Finishes::finish` →
-//! [`store::ConnectStore::consume_auth_request`] lets one caller through → `hubspot::HubSpot::exchange` →
-//! [`keyring::Keyring::seal`] → [`store::ConnectStore::save_connected`] writes Token, TokenRefreshJob and outcome as
-//! one → the popup's page takes the message by `services::connect::Handoffs::deliver`, once.
+//! [`store::ConnectStore::consume_auth_request`] lets exactly one caller proceed → `hubspot::HubSpot::exchange` →
+//! [`keyring::Keyring::seal`] → [`store::ConnectStore::save_connected`] writes Token, TokenRefreshJob and outcome in
+//! one transaction → the popup's page fetches the message from `services::connect::Handoffs::deliver`, once.
 //!
-//! *A refresh*, which nobody asked for: `jobs::Jobs::run` → `services::connections::Refreshes::acquire_refreshes` writes a lease →
-//! `services::connections::Refreshes::refresh` asks HubSpot without a transaction open →
-//! [`store::ConnectionStore::commit_refresh`] replaces the tokens if nobody has replaced them since.
+//! *A background refresh*: `jobs::Jobs::run` → `services::connections::Refreshes::acquire_refreshes` writes a lease →
+//! `services::connections::Refreshes::refresh` calls HubSpot with no transaction open →
+//! [`store::ConnectionStore::commit_refresh`] replaces the tokens unless they were replaced in the meantime.
 //!
-//! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part
-//! that [`app`] gives it to.
+//! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one module
+//! to which [`app`] passes it.
 
 pub mod app;
 pub mod cli;

@@ -1,12 +1,12 @@
-//! Signals, limits, and what a process must not leave behind.
+//! Signals, resource limits, and protection against leaking secrets.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that the first SIGTERM, SIGINT or SIGHUP cancels: a terminal that is closed should cost no more than a stop.
-/// A second one is not waited for: what HubSpot has given is still
-/// saved, because the commit is part of what the first one drains.
+/// Returns a token that the first SIGTERM, SIGINT or SIGHUP cancels: closing the terminal stops the service cleanly
+/// too. Further signals do not shorten the stop: tokens that HubSpot has issued must still be saved, which is part of
+/// the drain after the first signal.
 ///
 /// # Errors
 /// If the process cannot listen for signals.
@@ -28,7 +28,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// As many open files as the system allows: each page that waits for its outcome holds a connection.
+/// Raises the limit on open files to the maximum: each page that waits for its outcome holds a connection.
 pub(crate) fn make_room() {
     let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
     if let Err(why) = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -36,8 +36,8 @@ pub(crate) fn make_room() {
     }
 }
 
-/// No core dumps, no reading of our memory by other processes, and files that are ours alone: all three could carry
-/// tokens.
+/// Disables core dumps, stops other processes from reading the memory of this one, and makes new files private: all
+/// three could leak tokens.
 pub(crate) fn harden() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let none = Rlimit { current: Some(0), maximum: Some(0) };

@@ -1,6 +1,6 @@
-//! The binary: parses the command line, runs it, turns the result into an exit code.
+//! The binary: parses the command line, runs it, and maps the result to an exit code.
 
-/// Requests are served with many small allocations, which it is quicker at than the C library.
+/// Faster than the C library's allocator at the many small allocations of a request.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,10 +1,11 @@
-//! Webhooks on their way out: which addresses they may go to, how they are signed, and one POST.
+//! Outgoing webhooks: which URLs are allowed, how messages are signed, and one POST.
 //!
-//! The addresses come from whoever has an API key, and the requests from inside the operator's network. So a name is
-//! resolved once for each request, refused if any of its addresses is not public, and connected to at the checked
-//! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no connection kept, and no
-//! header field of the message or of the connection can be chosen. The operator's own list takes precedence over all of
-//! that. Behind a proxy, it is the proxy that resolves names and decides which addresses can be reached.
+//! The URLs come from API callers, and the requests are sent from inside the operator's network. A name is therefore
+//! resolved once per request, rejected if any of its addresses is not public, and connected to at the checked addresses
+//! only (OWASP, Server Side Request Forgery Prevention). Redirects are not followed, connections are not reused, and
+//! callers cannot override the header fields of the message or of the connection. Hosts that the operator has listed
+//! may be private and use plain http. Behind a proxy, the proxy resolves names and decides which addresses can be
+//! reached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,44 +32,44 @@ pub use crate::egress::ssrf::{Lookup, SystemLookup};
 use crate::egress::ssrf::{Reach, was_blocked};
 use crate::egress::{EgressError, UntrustedHostClients};
 
-/// How long a receiver may take, from the look-up of its name to the end of its answer.
+/// The time limit for one delivery, from the name lookup to the end of the response.
 const POST_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the body of an answer is read, and how long a lookup may take when an endpoint is created.
+/// The time limit for reading the body of a response, and for the name lookup when an endpoint is created.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// So much of an answer is read, so that a receiver that says a word of thanks is not hung up on.
+/// The number of response bytes that are read, so that a receiver that sends a short body is not disconnected.
 const MAX_RESPONSE: usize = 64 * 1024;
-/// No address needs to be longer.
+/// The maximum length of a URL.
 const MAX_URL: usize = 2_048;
-/// Before every signing secret (Standard Webhooks 1.0.0, "Signature scheme").
+/// The prefix of every signing secret (Standard Webhooks 1.0.0, "Signature scheme").
 const PREFIX: &str = "whsec_";
 
-/// Why nothing is sent to an address.
+/// The reason a URL is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotAllowed {
-    /// It is none, or too long, or carries a name and a password or a fragment.
+    /// The URL is invalid or too long, or has credentials or a fragment.
     #[error(
         "The URL must be absolute, without credentials and without a fragment, and 2048 characters at most."
     )]
     NotAUrl,
-    /// It is not https.
+    /// The URL is not https.
     #[error("The URL must be https, unless the operator has listed its host in WEBHOOK_ALLOWED_HOSTS.")]
     NotHttps,
-    /// It leads into a private network, or to this machine.
+    /// The URL leads into a private network, or to this machine.
     #[error("The URL leads to an address that is not public, and its host is not in WEBHOOK_ALLOWED_HOSTS.")]
     NotPublic,
-    /// Its name has no address.
+    /// The host name does not resolve.
     #[error("The host of the URL cannot be resolved.")]
     Unknown,
 }
 
-/// A message that is to be sent: what is signed.
+/// A message to be sent; these parts are signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// `evt_…`.
+    /// The event's id (`evt_…`).
     pub id: &'a str,
-    /// When it is sent.
+    /// The time of sending.
     pub at: Timestamp,
-    /// JSON.
+    /// The JSON body.
     pub body: &'a str,
 }
 
@@ -82,23 +83,23 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// The way out, with the system's own look-up of names.
+    /// Returns a sender that resolves names with the system's resolver.
     pub fn new(settings: &config::Webhooks, proxies: &Proxies) -> Self {
         Self::with(settings, proxies, Arc::new(SystemLookup))
     }
 
-    /// The same with another look-up.
+    /// Returns a sender with another resolver.
     pub fn with(settings: &config::Webhooks, proxies: &Proxies, lookup: Arc<dyn Lookup>) -> Self {
         let [guarded, open] = [Reach::Public, Reach::Anywhere]
             .map(|reach| UntrustedHostClients::new(Arc::clone(&lookup), reach, proxies.clone()));
         Self { allowed: settings.allowed_hosts.clone(), lookup, guarded, open }
     }
 
-    /// Whether an endpoint may be here: its address as it stands, and what its name leads to now. Every delivery looks
-    /// again.
+    /// Checks whether an endpoint may have this URL: the URL itself, and the addresses that its name resolves to now.
+    /// Every delivery checks again.
     ///
     /// # Errors
-    /// [`NotAllowed`] says why not.
+    /// [`NotAllowed`] states the reason.
     pub async fn check(&self, text: &str) -> Result<Url, NotAllowed> {
         let url = self.check_url(text)?;
         let unchecked = self.allowed.has(&url) || self.guarded.is_proxied(&url);
@@ -114,8 +115,8 @@ impl Webhooks {
         Ok(url)
     }
 
-    /// What can be said without asking anybody. An IPv4 address in an odd spelling (`0x7f.1`, `2130706433`) is an
-    /// address by the rules for URLs (WHATWG URL, "host parsing"), and is looked at as such.
+    /// Checks the URL without a name lookup. An IPv4 address in an unusual notation (`0x7f.1`, `2130706433`) is an
+    /// address by the rules for URLs (WHATWG URL, "host parsing"), and is checked as one.
     fn check_url(&self, text: &str) -> Result<Url, NotAllowed> {
         let is_plain = |url: &Url| text.len() <= MAX_URL && url.fragment().is_none();
         let url = web_url(text).filter(is_plain).ok_or(NotAllowed::NotAUrl)?;
@@ -134,7 +135,7 @@ impl Webhooks {
         if public { Ok(url) } else { Err(NotAllowed::NotPublic) }
     }
 
-    /// Sends a message, signed with each of these secrets and with more header fields, and says what came of it.
+    /// Sends a message, signed with each of these secrets and with further header fields, and returns the outcome.
     pub async fn post<'a>(
         &self,
         url: &str,
@@ -171,7 +172,7 @@ impl Webhooks {
     }
 }
 
-/// The status decides. What follows it is read for courtesy, and thrown away.
+/// Sends the request. The status alone decides the outcome; the body is read as a courtesy and discarded.
 async fn answered(call: reqwest::RequestBuilder, now: Timestamp) -> Attempt {
     let mut response = match call.send().await {
         Ok(response) => response,
@@ -209,13 +210,13 @@ fn unanswered(why: &reqwest::Error) -> DeliveryError {
     }
 }
 
-/// A new signing secret: 256 random bits.
+/// Generates a signing secret of 256 random bits.
 pub(crate) fn new_secret(random: &Random) -> Secret {
     Secret::new(format!("{PREFIX}{}", STANDARD.encode(random.bytes::<32>())))
 }
 
-/// The signature of a message: HMAC-SHA256 of id, time in seconds and body (Standard Webhooks 1.0.0, "Signature
-/// scheme"). `None` if the secret is none: it has 24 to 64 bytes.
+/// Returns the signature of a message: HMAC-SHA256 of id, time in seconds and body (Standard Webhooks 1.0.0, "Signature
+/// scheme"); `None` if the secret is invalid: it must have 24 to 64 bytes.
 pub fn sign(secret: &Secret, message: Message<'_>) -> Option<String> {
     let key = secret.expose().strip_prefix(PREFIX)?;
     let key = zeroize::Zeroizing::new(STANDARD.decode(key).ok()?);

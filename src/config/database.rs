@@ -8,14 +8,14 @@ use url::form_urlencoded;
 use super::reader::Reader;
 use crate::domain::secret::Secret;
 
-/// The database.
+/// The database settings.
 #[derive(Debug, Clone)]
 pub struct Database {
     /// DATABASE_URL. A secret, because it may carry a password.
     pub url: Secret,
     /// DATABASE_AUTO_MIGRATE.
     pub auto_migrate: bool,
-    /// The file, if this is SQLite.
+    /// The file; `None` for PostgreSQL.
     pub file: Option<PathBuf>,
     /// The access mode of the file.
     pub mode: FileMode,
@@ -24,11 +24,11 @@ pub struct Database {
 /// The access mode of a SQLite file, from the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileMode {
-    /// `mode=ro`: read it.
+    /// `mode=ro`: read only.
     Read,
-    /// `mode=rw`, and without a mode: write to it.
+    /// `mode=rw`, or no mode: read and write.
     Write,
-    /// `mode=rwc`: create it if it is missing, and write to it.
+    /// `mode=rwc`: read and write, and create the file if it is missing.
     Create,
 }
 
@@ -44,7 +44,7 @@ impl Database {
         Self { url, auto_migrate: reader.switch("DATABASE_AUTO_MIGRATE"), file, mode }
     }
 
-    /// Returns the folder of the file, if this is SQLite.
+    /// Returns the folder of the file; `None` for PostgreSQL.
     pub fn folder(&self) -> Option<&Path> {
         let folder = self.file.as_ref()?.parent().filter(|folder| *folder != Path::new(""));
         Some(folder.unwrap_or(Path::new(".")))
@@ -56,7 +56,7 @@ impl Database {
     }
 }
 
-/// Reads the URL of an SQLite file: `sqlite:` or `sqlite://`, the path, percent-encoded where it must be, and a mode.
+/// Parses the URL of an SQLite file: `sqlite:` or `sqlite://`, the path, percent-encoded where necessary, and a mode.
 fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<(PathBuf, FileMode)> {
     let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -77,7 +77,7 @@ fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<(PathBuf, FileMode)
         reader.problem("DATABASE_URL", "must have a path in UTF-8");
         return None;
     };
-    // SQLite itself reads a name that begins with `file:` as another URL.
+    // SQLite itself interprets a name that begins with `file:` as another URL.
     if path.is_empty() || path == ":memory:" || path.starts_with("file:") {
         return in_memory(reader);
     }

@@ -1,4 +1,4 @@
-//! The HubSpot app: credentials, scopes, endpoints.
+//! The settings of the HubSpot app: credentials, scopes, endpoints.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::domain::rate::Rate;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 
-/// The HubSpot app.
+/// The settings of the HubSpot app.
 #[derive(Debug, Clone)]
 pub struct HubSpot {
     /// HUBSPOT_CLIENT_ID.
     pub client_id: String,
-    /// HUBSPOT_CLIENT_SECRET, in the order they are tried; at least one.
+    /// HUBSPOT_CLIENT_SECRET: one or more secrets, in the order in which they are tried.
     pub client_secrets: Vec<Secret>,
     /// HUBSPOT_SCOPES.
     pub scopes: Scopes,
@@ -53,7 +53,7 @@ impl HubSpot {
             api_version: api_version.to_owned(),
             authorize_url: endpoint(reader, "HUBSPOT_AUTHORIZE_URL", public_url),
             api_url: endpoint(reader, "HUBSPOT_API_URL", public_url),
-            // The name of the challenge method stands for `on`.
+            // The name of the challenge method also means `on`.
             pkce: reader.text("HUBSPOT_PKCE").eq_ignore_ascii_case("s256") || reader.switch("HUBSPOT_PKCE"),
             account_rate: account_rate(reader),
             webhooks_journal: reader.switch("WEBHOOKS_JOURNAL"),

@@ -13,7 +13,7 @@ pub enum LogFormat {
     Auto,
     /// Lines for human readers.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -1,4 +1,4 @@
-//! Installs that begin at HubSpot's Marketplace.
+//! The settings for installs that start at HubSpot's Marketplace.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::reader::Reader;
 /// The path of installs that start at HubSpot. It must be registered as one of the app's redirect URLs.
 pub const INSTALL: &str = "/install/hubspot";
 
-/// Installs that begin at HubSpot's Marketplace.
+/// The settings for installs that start at HubSpot's Marketplace.
 #[derive(Debug, Clone)]
 pub struct Marketplace {
     /// MARKETPLACE_INSTALLS.

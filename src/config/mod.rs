@@ -1,5 +1,5 @@
-//! The environment becomes a [`Config`]: one small file per concern. Every problem is found before any is reported,
-//! and no report ever shows a value that could be a secret.
+//! Reads the environment into a [`Config`], with one file per concern. All problems are reported together, and no
+//! report shows a value that could be a secret.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub struct Config {
     pub refresh: Refresh,
     /// The allowed receivers of webhooks.
     pub webhooks: Webhooks,
-    /// Installs that begin at HubSpot's Marketplace.
+    /// Installs that start at HubSpot's Marketplace.
     pub marketplace: Marketplace,
     /// Proxies for outgoing calls.
     pub proxies: Proxies,
@@ -57,7 +57,7 @@ impl Config {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// [`Problems`] lists all that is wrong at once.
+    /// [`Problems`] lists all problems at once.
     pub fn read(variables: &Variables) -> Result<Self, Problems> {
         let mut reader = Reader::new(variables);
         let server = Server::read(&mut reader);
@@ -76,7 +76,7 @@ impl Config {
     }
 }
 
-/// All that is wrong with the configuration.
+/// All problems of the configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<String>);
 

@@ -1,4 +1,4 @@
-//! Proxies for outgoing calls, from the variables that most programs use.
+//! Proxies for outgoing calls, from the usual environment variables.
 
 use url::Url;
 
@@ -23,7 +23,7 @@ fn proxy(reader: &mut Reader<'_>, name: &str) -> Option<Secret> {
     url
 }
 
-/// Returns the URL with its user and password percent-encoded, so that every parser finds the same host behind them.
+/// Returns the URL with its user and password percent-encoded, so that every parser finds the same host after them.
 fn normalized(mut url: Url) -> Option<Secret> {
     // With socks5, the HTTP client would resolve names itself, without the check of their addresses.
     if url.scheme() == "socks5" {

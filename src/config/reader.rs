@@ -1,4 +1,4 @@
-//! Reads variables one by one and remembers every problem instead of stopping at the first.
+//! Reads variables one by one and collects all problems instead of stopping at the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -39,8 +39,8 @@ impl std::fmt::Debug for Variables {
 impl Variables {
     /// Reads the process's environment, and below it the `.env` file of the working directory if there is one.
     ///
-    /// A file without read permission is only a warning: a container may start in a folder of another user, and have all
-    /// variables in its environment.
+    /// A file without read permission is only a warning: a container may start in a folder of another user, and have
+    /// all variables in its environment.
     ///
     /// # Errors
     /// [`Problems`] if a line of `.env` or a variable of ours cannot be read.
@@ -71,7 +71,7 @@ impl Variables {
         Ok(Self { all, has_file, unread_file })
     }
 
-    /// Variables given one by one; a later one wins over an earlier one of the same name.
+    /// Builds variables from pairs; a later pair overrides an earlier one with the same name.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { all: by_name(pairs), has_file: false, unread_file: None }
     }
@@ -102,13 +102,13 @@ impl Variables {
         exposed.collect()
     }
 
-    /// The value, with the spaces around it removed; an empty one is as good as none.
+    /// Returns the value without the spaces around it; an empty value counts as missing.
     fn get(&self, name: &str) -> Option<&str> {
         self.all.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 }
 
-/// Collects variables by their names in upper case. `HTTPS_PROXY` wins over `https_proxy`, in whatever order they come.
+/// Collects variables by their names in upper case. `HTTPS_PROXY` overrides `https_proxy`, in whatever order they come.
 fn by_name(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let (small, capital): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|(name, _)| name.contains(|c: char| c.is_ascii_lowercase()));
@@ -119,7 +119,8 @@ fn is_known(name: &str) -> bool {
     VARIABLES.iter().any(|known| name.strip_prefix(known.name).is_some_and(|rest| known.takes(rest)))
 }
 
-/// Returns whether this is a Kubernetes service link. The links of a service `x` are `X_SERVICE_HOST`, `X_SERVICE_PORT…`, `X_PORT` with a URL, and `X_PORT_80_TCP…`.
+/// Returns whether this is a Kubernetes service link. The links of a service `x` are `X_SERVICE_HOST`,
+/// `X_SERVICE_PORT…`, `X_PORT` with a URL, and `X_PORT_80_TCP…`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_port = |rest: &str| {
         let mut words = rest.split('_');
@@ -133,7 +134,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 /// Returns a sentence for an unknown name that looks like one of ours: it is nearly the same, is the beginning of one,
-/// begins with one, or has a first word that many of ours have.
+/// begins with one, or has a first word that many of ours share.
 fn mistyped(name: &str) -> Option<String> {
     let ours = || VARIABLES.iter().filter(|known| known.ours);
     let names = ours().flat_map(|known| {
@@ -145,7 +146,7 @@ fn mistyped(name: &str) -> Option<String> {
         let distance = strsim::damerau_levenshtein(&known, name);
         let is_near = distance <= known.len().max(name.len()) / 5;
         let is_beginning = known.starts_with(&format!("{name}_")) && name.contains('_');
-        // With another word it is another variable: platforms set DATABASE_URL_UNPOOLED.
+        // A further word makes it another variable: platforms set DATABASE_URL_UNPOOLED.
         let is_longer =
             name.strip_prefix(&known).is_some_and(|rest| rest == "_FILE" || !rest.starts_with('_'));
         (is_near || is_beginning || is_longer).then_some((distance, known))
@@ -184,22 +185,22 @@ impl<'a> Reader<'a> {
         Self { variables, problems: Vec::new() }
     }
 
-    /// The result, unless there was a problem.
+    /// Returns the result, or all problems if there were any.
     pub fn finish<T>(self, result: T) -> Result<T, Problems> {
         if self.problems.is_empty() { Ok(result) } else { Err(Problems(self.problems)) }
     }
 
-    /// Notes a problem with a variable.
+    /// Records a problem with a variable.
     pub fn problem(&mut self, name: &str, what: impl Display) {
         self.problems.push(format!("{name} {what}"));
     }
 
-    /// The value, or the default; empty if there is neither.
+    /// Returns the value, or the default; empty if there is neither.
     pub fn text(&self, name: &str) -> &'a str {
         self.variables.get(name).unwrap_or_else(|| variable(name).default)
     }
 
-    /// A value that must be there.
+    /// Returns a required value.
     pub fn required(&mut self, name: &str) -> &'a str {
         let value = self.text(name);
         if value.is_empty() {
@@ -213,8 +214,8 @@ impl<'a> Reader<'a> {
         names.iter().find(|name| self.variables.get(name).is_some()).unwrap_or(&names[0])
     }
 
-    /// Deserializes a value with envy, one variable at a time: envy stops at the first error, and its message contains the
-    /// value, which may be a secret.
+    /// Deserializes a value with envy, one variable at a time: envy stops at the first error, and its message contains
+    /// the value, which may be a secret.
     fn deserialized<T: DeserializeOwned>(&self, name: &str, text: &str) -> Option<T> {
         let one = [(name.to_owned(), text.to_owned())];
         envy::from_iter::<_, BTreeMap<String, T>>(one).ok()?.into_values().next()
@@ -229,7 +230,7 @@ impl<'a> Reader<'a> {
         parsed
     }
 
-    /// A whole number within bounds.
+    /// Returns a whole number within bounds.
     pub fn number<T>(&mut self, name: &str, bounds: RangeInclusive<T>) -> T
     where
         T: DeserializeOwned + PartialOrd + Display + Copy,
@@ -242,7 +243,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A span in whole seconds within bounds.
+    /// Returns a duration in whole seconds within bounds.
     pub fn seconds(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Duration {
         Duration::from_secs(self.number(name, bounds))
     }
@@ -262,7 +263,7 @@ impl<'a> Reader<'a> {
         on.unwrap_or_default()
     }
 
-    /// One of a few words.
+    /// Returns the choice that the value names.
     pub fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
         let word = self.text(name);
         if let Some((_, choice)) = choices.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)) {
@@ -273,13 +274,13 @@ impl<'a> Reader<'a> {
         choices[0].1
     }
 
-    /// The parts of a list with commas, without the spaces around them.
+    /// Returns the items of a comma-separated list, without the spaces around them.
     pub fn list(&self, name: &str) -> Vec<String> {
         let items: Vec<String> = self.deserialized(name, self.text(name)).unwrap_or_default();
         items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
     }
 
-    /// The parts of a list with commas, each read; the error of one that cannot be read says what is wrong with it.
+    /// Parses each item of a comma-separated list; the parser's error explains what is wrong with an item.
     pub fn items<T, E: Display>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
         let mut items = Vec::new();
         for item in self.list(name) {
@@ -291,7 +292,7 @@ impl<'a> Reader<'a> {
         items
     }
 
-    /// A URL that is https, or on this machine.
+    /// Returns a URL that is https, or on this machine.
     pub fn url(&mut self, name: &str) -> Option<Url> {
         let Some(url) = web_url(self.text(name)) else {
             self.problem(name, "must be a URL such as https://connect.example.com");
@@ -304,7 +305,7 @@ impl<'a> Reader<'a> {
         Some(url)
     }
 
-    /// A secret, from NAME or from the file that NAME_FILE names.
+    /// Returns a secret, from NAME or from the file that NAME_FILE names.
     pub fn secret(&mut self, name: &str) -> Option<Secret> {
         let file = format!("{name}_FILE");
         match (self.variables.get(name), self.variables.get(&file)) {
@@ -320,7 +321,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A secret that must be there.
+    /// Returns a required secret.
     pub fn required_secret(&mut self, name: &str) -> Option<Secret> {
         let before = self.problems.len();
         let secret = self.secret(name);
@@ -348,7 +349,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The secrets of a list.
+/// Splits a list of secrets.
 pub(super) fn secrets(list: &Secret, separators: &[char]) -> Vec<Secret> {
     let parts = list.expose().split(separators).map(str::trim).filter(|part| !part.is_empty());
     parts.map(|part| Secret::new(part.to_owned())).collect()

@@ -1,4 +1,4 @@
-//! Keys, origins, sessions.
+//! Keys, origins, token delivery and sessions.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::keyring::Keyring;
 /// The token that a page receives for a connection that it created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenDelivery {
-    /// The id of the connection alone: the host's backend fetches the token.
+    /// Only the id of the connection: the host's backend fetches the token.
     Handle,
     /// The access token to a hand-written listener on a listed origin; a pickup code to the SDK.
     Auto,
@@ -23,16 +23,16 @@ pub enum TokenDelivery {
 /// The fate of a session's connections when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnSessionExpiry {
-    /// They end here and at HubSpot.
+    /// They are deleted, and revoked at HubSpot.
     Revoke,
-    /// They end here.
+    /// They are deleted.
     Forget,
-    /// They stay.
+    /// They are kept.
     Keep,
 }
 
 impl OnSessionExpiry {
-    /// The word in the configuration.
+    /// Returns the word used in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revoke => "revoke",
@@ -42,7 +42,7 @@ impl OnSessionExpiry {
     }
 }
 
-/// Keys, origins, sessions.
+/// Keys, origins, token delivery and sessions.
 #[derive(Debug, Clone)]
 pub struct Security {
     /// ENCRYPTION_KEYS, newest first.

@@ -9,15 +9,15 @@ use super::reader::Reader;
 use crate::domain::origin::{Origin, is_loopback, web_url};
 use crate::domain::text::is_name;
 
-/// As many characters as the name of the application may have.
+/// The maximum length of the application's name, in characters.
 const MAX_APP_NAME_LENGTH: usize = 60;
 
-/// Addresses, the public URL, proxies.
+/// The listeners, the public URL and the rate limits.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// SERVER_ADDR, or PORT on all addresses.
     pub addr: SocketAddr,
-    /// ADMIN_ADDR; none if it is `off`.
+    /// ADMIN_ADDR; `None` if it is `off`.
     pub admin_addr: Option<SocketAddr>,
     /// ADMIN_HOSTS.
     pub admin_hosts: Vec<Host>,
@@ -35,7 +35,7 @@ pub struct Server {
     pub max_connections_per_client: usize,
     /// KEEP_ALIVE_SECONDS.
     pub keep_alive: u64,
-    /// ALTERNATE_HOSTS, as a `Host` header names them.
+    /// ALTERNATE_HOSTS, in the spelling of a `Host` header.
     pub alternate_hosts: Vec<String>,
     /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
     pub starts_per_minute: u32,
@@ -87,14 +87,14 @@ impl Server {
         self.public_url.scheme() == "http" && self.public_url.host().is_some_and(|host| is_loopback(&host))
     }
 
-    /// Our own origin.
+    /// Returns the origin of PUBLIC_URL.
     pub fn origin(&self) -> Origin {
         Origin::of(&self.public_url)
     }
 }
 
 fn addr(reader: &mut Reader<'_>) -> SocketAddr {
-    // Platforms that set PORT connect to it from outside of the container.
+    // Platforms that set PORT connect to it from outside the container.
     if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
         return SocketAddr::from((Ipv6Addr::UNSPECIFIED, reader.number("PORT", 1..=65_535)));
     }

@@ -1,6 +1,6 @@
 //! Every variable, its default and a description: the list that the reader, `print env` and the spelling help share.
 
-/// One variable of the environment.
+/// An environment variable.
 #[derive(Debug)]
 pub(super) struct Variable {
     pub name: &'static str,
@@ -19,7 +19,7 @@ impl Variable {
     }
 }
 
-/// Declares the list: whether a variable is plain, a secret, or foreign, its name and default, and its sentence.
+/// Declares the list: the kind of each variable (plain, secret or foreign), its name, default and description.
 macro_rules! variables {
     ($($kind:ident $name:ident = $default:literal, $about:literal;)+) => {
         pub(super) const VARIABLES: &[Variable] = &[$(Variable {
@@ -129,7 +129,7 @@ variables! {
         "An additional log file: NAME becomes NAME.2026-11-20.log; a new file each day, seven are kept.";
 }
 
-/// `.env.example`: every variable with its sentence; those with a default are commented out.
+/// Returns the text of `.env.example`: every variable with its description; those with a default are commented out.
 pub fn example_env() -> String {
     let mut text = String::from(
         "# Configuration of hubspot-connect. Copy this file to .env and fill in the first two lines;\n\

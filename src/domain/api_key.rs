@@ -1,4 +1,4 @@
-//! ApiKey: what a host's backend shows to be let in, and what it is let in for.
+//! API keys, with which the host's backend authenticates, and their scopes.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,29 +14,29 @@ use super::text_enum::text_enum;
 text_enum! {
     /// A scope of an API key.
     pub enum ApiScope: UnknownScope {
-        /// `tokens:read`: to borrow access tokens.
+        /// `tokens:read`: to get access tokens.
         TokensRead = "tokens:read",
-        /// `connections:read`: to see connections.
+        /// `connections:read`: to list and read connections.
         ConnectionsRead = "connections:read",
-        /// `connections:write`: to refresh and end them.
+        /// `connections:write`: to refresh and disconnect them.
         ConnectionsWrite = "connections:write",
-        /// `sessions:write`: to say who is connecting.
+        /// `sessions:write`: to create connect sessions for the host's users.
         SessionsWrite = "sessions:write",
         /// `proxy`: to call HubSpot through this service.
         Proxy = "proxy",
-        /// `webhooks`: to be told what happens.
+        /// `webhooks`: to manage webhook endpoints.
         Webhooks = "webhooks",
     }
 }
 
-/// A word that is no scope of an API key.
+/// Text that is not a scope of an API key.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "not a scope; there are tokens:read, connections:read, connections:write, sessions:write, proxy, webhooks"
 )]
 pub struct UnknownScope;
 
-/// How many keys of one name may be in use at once: the one that is being replaced, and the one that replaces it.
+/// The number of valid keys that may share a name: the current one and its replacement.
 pub const MAX_KEYS_PER_NAME: usize = 2;
 
 /// The scopes of a key.
@@ -53,13 +53,13 @@ impl fmt::Display for ApiScopes {
 impl FromStr for ApiScopes {
     type Err = Infallible;
 
-    /// Skips scopes that only a later release knows.
+    /// Skips unknown scopes, which a later release may have stored.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.split_whitespace().filter_map(|word| word.parse().ok()).collect()))
     }
 }
 
-/// A fresh key: its prefix, and 256 random bits.
+/// Generates a key: its prefix and 256 random bits.
 pub fn new_key(id: ApiKeyId, random: &Random) -> Secret {
     Secret::new(format!("{}_{}", prefix(id), Secret::random(random).expose()))
 }

@@ -1,4 +1,4 @@
-//! AuthRequest: one attempt to connect, from the click to its one outcome.
+//! AuthRequest: one authorization request, from the click to its outcome.
 
 use super::clock::Timestamp;
 use super::failure::FailureCode;
@@ -8,14 +8,14 @@ use super::scopes::Scopes;
 use super::secret::{Hash, Sealed};
 use super::text_enum::{UnknownText, text_enum};
 
-/// One attempt to connect.
+/// An authorization request.
 #[derive(Debug, Clone)]
 pub struct AuthRequest {
     /// The flow's public id.
     pub id: FlowId,
-    /// For whom: the session's user, or one born with this request.
+    /// The user it is for: that of the browser session, or a new one.
     pub user_id: UserId,
-    /// The HubSpot app that is asked for; the exchange is made for this one and no other (RFC 9700 section 4.4).
+    /// The HubSpot app that was requested; the code is exchanged for this app only (RFC 9700 section 4.4).
     pub client_id: String,
     /// The redirect URI that was sent; the exchange repeats it (RFC 6749 section 4.1.3).
     pub redirect_uri: String,
@@ -23,69 +23,69 @@ pub struct AuthRequest {
     pub scopes: Scopes,
     /// Scopes that the account may lack.
     pub optional_scopes: Scopes,
-    /// The one origin that is told the outcome.
+    /// The only origin that receives the outcome.
     pub opener: Option<Origin>,
-    /// SHA-256 of the secret with which the page that began it asks how it fares, where it sent one.
+    /// SHA-256 of the secret with which the page that started the flow polls its status, if it sent one.
     pub challenge: Option<Hash>,
-    /// SHA-256 of the key by which the opener can prove that it began it, where it sent one.
+    /// SHA-256 of the key with which the opener can verify that it started the flow, if it sent one.
     pub opener_challenge: Option<Hash>,
-    /// What proves that a page of the opener's origin began it.
+    /// The verification of the opener, if there was one.
     pub opener_verification: Option<OpenerVerification>,
-    /// Where the browser goes when all is done and nobody can be told by a message.
+    /// The URL to which the browser returns when no page can receive the outcome as a message.
     pub return_url: Option<ReturnUrl>,
-    /// In a popup or in the page's own window.
+    /// The window in which the flow runs.
     pub mode: Mode,
-    /// The backend's word that this was begun on, where it was: then the connection is that of the host's user, and of
-    /// no browser session.
+    /// The connect session that the flow belongs to, if any: the connection then belongs to the host's user, not to a
+    /// browser session.
     pub connect_session: Option<ConnectSessionId>,
-    /// The account that the person is expected to choose.
+    /// The account that the user is expected to choose.
     pub portal_id: Option<PortalId>,
-    /// The PKCE verifier (RFC 7636), where it is switched on.
+    /// The PKCE verifier (RFC 7636), if PKCE is enabled.
     pub pkce: Option<Sealed>,
-    /// How far it has come.
+    /// Its state.
     pub state: FlowState,
-    /// When the person clicked.
+    /// The time of the user's click.
     pub created_at: Timestamp,
-    /// Until when HubSpot's answer is awaited.
+    /// The time until which HubSpot's redirect is accepted.
     pub expires_at: Timestamp,
-    /// Whether the outcome was handed to the popup.
+    /// Whether the outcome was handed off to the popup.
     pub is_handed_off: bool,
-    /// Whether the access token was handed out, on whatever way.
+    /// Whether the access token was handed out, by any route.
     pub is_token_taken: bool,
 }
 
-/// How far an attempt has come, with what it has come to.
+/// The state of an authorization request, with its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowState {
-    /// The person is at HubSpot.
+    /// The user is at HubSpot.
     AwaitingUser,
-    /// The person is back: the code is being exchanged, or somebody has to decide on the grant.
+    /// The user is back: the code is being exchanged, or a pending grant awaits a decision.
     Exchanging,
-    /// There is a connection.
+    /// A connection was created or reconnected.
     Connected {
-        /// Which.
+        /// The connection.
         connection: ConnectionId,
-        /// When it was stored: the connection's `connected_at`, until another attempt renews it.
+        /// The time it was stored: the connection's `connected_at`, until another flow reconnects it.
         at: Timestamp,
     },
-    /// There is none, and there is a reason.
+    /// The flow failed.
     Failed {
-        /// Why.
+        /// The reason.
         code: FailureCode,
-        /// When it failed.
+        /// The time of the failure.
         at: Timestamp,
     },
-    /// Given up by the page that began it.
+    /// The page that started the flow cancelled it.
     Cancelled {
-        /// When it was given up.
+        /// The time of the cancellation.
         at: Timestamp,
     },
-    /// Nobody came back in time.
+    /// The user did not come back in time.
     Expired,
 }
 
 impl FlowState {
-    /// Returns how far that is, as it is stored and told.
+    /// Returns the status as it is stored and reported.
     pub fn status(self) -> AuthorizationStatus {
         match self {
             Self::AwaitingUser => AuthorizationStatus::AwaitingUser,
@@ -99,13 +99,14 @@ impl FlowState {
 }
 
 impl AuthRequest {
-    /// Where the browser goes when this has come to an end in the page's own window: back, with the flow's id in the
-    /// fragment, which is sent to no server and opens nothing by itself.
+    /// Returns the URL to which the browser returns after a flow in the page's own window, with the flow's id in the
+    /// fragment: fragments are not sent to servers, and the id alone gives no access.
     pub(crate) fn return_to(&self) -> Option<String> {
         self.return_link().filter(|_| self.mode == Mode::Redirect)
     }
 
-    /// The page that can be told when the opener cannot: it is of the opener's origin and finds the page that waits.
+    /// Returns the URL of a page that can receive the outcome if the opener cannot: it is on the opener's origin and
+    /// can find the waiting page.
     pub(crate) fn return_link(&self) -> Option<String> {
         self.return_url.as_ref().map(|url| format!("{}#hsc={}", url.as_str(), self.id))
     }
@@ -120,11 +121,11 @@ impl AuthRequest {
         }
     }
 
-    /// How far it has come, seen at `now`: one that nobody finished in time is expired.
+    /// Returns the state at `now`: a flow that was not finished in time is expired.
     pub(crate) fn state_at(&self, now: Timestamp) -> FlowState {
         match self.state {
             FlowState::AwaitingUser if self.expires_at <= now => FlowState::Expired,
-            // The exchange has a deadline of its own; what is still at it long after was cut off.
+            // The exchange has its own deadline; a request that is still exchanging long after it was cut off.
             FlowState::Exchanging if self.expires_at.plus(EXCHANGE_GRACE) <= now => FlowState::Expired,
             state => state,
         }
@@ -132,10 +133,11 @@ impl AuthRequest {
 }
 
 text_enum! {
-    /// What proves that a page of the opener's origin began an attempt. Without proof its outcome stays in the browser
-    /// and goes by message to the opener's origin alone: whoever began it elsewhere and asks for it learns nothing.
+    /// A verification of the opener, after which the service knows that a page of the opener's origin started the flow.
+    /// The outcome of an unverified flow stays in the browser and is sent only as a message to the opener's origin, so
+    /// a caller that started the flow elsewhere learns nothing.
     pub enum OpenerVerification: UnknownText {
-        /// The browser named the origin in the request that began it (Fetch standard, `Origin` header).
+        /// The browser sent the origin with the request that started the flow (Fetch standard, `Origin` header).
         OriginHeader = "origin_header",
         /// The opener, at that origin, knew the key of the challenge.
         OpenerHandshake = "opener_handshake",
@@ -143,41 +145,42 @@ text_enum! {
 }
 
 text_enum! {
-    /// In which window an attempt takes place.
+    /// The window in which a flow runs.
     #[derive(Default)]
     pub enum Mode: UnknownText {
-        /// In a popup, which closes at the end.
+        /// A popup, which closes at the end.
         #[default]
         Popup = "popup",
-        /// In the page's own window, which goes back to the page at the end.
+        /// The page's own window, which returns to the page at the end.
         Redirect = "redirect",
     }
 }
 
-/// How long after its expiry a request that is being exchanged may still succeed.
+/// The time after its expiry for which a request in the exchange may still succeed.
 pub const EXCHANGE_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// How long after its expiry an attempt is remembered, so that whoever comes late is told so.
+/// The time after its expiry for which an authorization request is kept, so that a late user or page gets an
+/// explanation.
 pub const AUTH_REQUEST_RETENTION: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// How long after the outcome the browser's cookie can still repair a lost answer, that is restore the session, and the
-/// popup's message can still carry a token. The cookie outlives the browser's session, so it must not replace it.
+/// The time after the outcome for which the flow's cookie can repair a lost response (restore the session), and for
+/// which the popup's message can carry a token. The cookie outlives the browser's session, so it must not replace it.
 pub const HANDOFF_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
 text_enum! {
     /// The status of an authorization request. The last four values are final.
     pub enum AuthorizationStatus: UnknownText {
-        /// The person is at HubSpot.
+        /// The user is at HubSpot.
         AwaitingUser = "awaiting_user",
-        /// The person is back, the code is being exchanged.
+        /// The user is back; the code is being exchanged.
         Exchanging = "exchanging",
-        /// There is a connection.
+        /// A connection was created or reconnected.
         Connected = "connected",
-        /// There is none, and there is a reason.
+        /// The flow failed.
         Failed = "failed",
-        /// Given up by the page that began it.
+        /// The page that started the flow cancelled it.
         Cancelled = "cancelled",
-        /// Nobody came back in time.
+        /// The user did not come back in time.
         Expired = "expired",
     }
 }

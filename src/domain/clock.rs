@@ -1,4 +1,4 @@
-//! Time as an argument: moments, and the clock that is passed in.
+//! Time as an argument: timestamps, and the clock that is passed in.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,42 +8,42 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment in UTC, in whole milliseconds since the Unix epoch.
+/// A time in UTC, in whole milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sea_orm::DeriveValueType)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment that many milliseconds after the Unix epoch.
+    /// Returns the time that many milliseconds after the Unix epoch.
     pub const fn from_unix_ms(ms: i64) -> Self {
         Self(ms)
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub const fn unix_ms(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch.
+    /// Returns the whole seconds since the Unix epoch.
     pub(crate) const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// That much later.
+    /// Returns the time that much later.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(whole_ms(span)))
     }
 
-    /// That much earlier.
+    /// Returns the time that much earlier.
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(whole_ms(span)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time that has passed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 in UTC with `Z`, in whole seconds.
+    /// Formats the time as RFC 3339 in UTC with `Z`, in whole seconds.
     pub fn rfc3339(self) -> String {
         OffsetDateTime::from_unix_timestamp(self.unix_seconds())
             .ok()
@@ -52,7 +52,7 @@ impl Timestamp {
     }
 }
 
-/// Reads a time as RFC 3339 has it, with any offset.
+/// Parses an RFC 3339 time with any offset.
 impl FromStr for Timestamp {
     type Err = time::error::Parse;
 
@@ -66,26 +66,26 @@ fn whole_ms(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where the time comes from. Clones share one clock.
+/// The source of the current time. Clones share one clock.
 #[derive(Debug, Clone)]
 pub struct Clock {
     manual: bool,
-    /// The time itself when moved by hand, else what is added to the system's time.
+    /// The current time of a manual clock; otherwise an offset to the system's time.
     ms: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// The system's clock.
+    /// Returns the system's clock.
     pub fn system() -> Self {
         Self { manual: false, ms: Arc::new(AtomicI64::new(0)) }
     }
 
-    /// A system clock that is wrong by that many milliseconds, as a badly set replica has it.
+    /// Returns a system clock that is wrong by that many milliseconds, like that of a misconfigured replica.
     pub fn skewed(ms: i64) -> Self {
         Self { manual: false, ms: Arc::new(AtomicI64::new(ms)) }
     }
 
-    /// A clock that stands still until it is moved.
+    /// Returns a clock that stands still until it is advanced.
     pub fn manual(at: Timestamp) -> Self {
         Self { manual: true, ms: Arc::new(AtomicI64::new(at.unix_ms())) }
     }
@@ -95,12 +95,12 @@ impl Clock {
         self.ms.fetch_add(whole_ms(span), Ordering::SeqCst);
     }
 
-    /// Whether this clock is moved by hand; the database's clock is not asked then.
+    /// Returns whether this clock is advanced manually; the database's clock is then not used.
     pub(crate) fn is_manual(&self) -> bool {
         self.manual
     }
 
-    /// The time now.
+    /// Returns the current time.
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the system's time is read")]
     pub fn now(&self) -> Timestamp {
         let ms = self.ms.load(Ordering::SeqCst);

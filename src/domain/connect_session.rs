@@ -1,24 +1,24 @@
-//! How far a ConnectSession has come, and how long it is remembered.
+//! The status of a ConnectSession, and how long it is kept.
 
 use std::time::Duration;
 
 use super::text_enum::{UnknownText, text_enum};
 
-/// How long a session can still be looked at after the time at which it expires.
+/// The time for which a session can still be read after it expires.
 pub const CONNECT_SESSION_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 text_enum! {
     /// The status of a connect session. The last three values are final.
     pub enum ConnectSessionStatus: UnknownText {
-        /// Attempts may begin.
+        /// Flows may start.
         Open = "open",
-        /// A person has approved, and the host's backend has not said yet whether that counts.
+        /// A user has authorized, and the host's backend has not confirmed the connection yet.
         AwaitingConfirmation = "awaiting_confirmation",
-        /// It led to a connection.
+        /// A connection was created or reconnected.
         Connected = "connected",
-        /// The host's backend has ended it.
+        /// The host's backend has cancelled it.
         Cancelled = "cancelled",
-        /// Nobody connected in time.
+        /// No user connected in time.
         Expired = "expired",
     }
 }

@@ -1,4 +1,4 @@
-//! In what state a connection is.
+//! The states of a connection.
 
 use super::text_enum::{UnknownText, text_enum};
 
@@ -7,9 +7,9 @@ text_enum! {
     pub enum StoredState: UnknownText {
         /// Refreshed before it expires.
         Active = "active",
-        /// HubSpot has ended the grant: the person has to connect anew.
+        /// HubSpot has ended the grant: the user must reconnect.
         NeedsReauth = "needs_reauth",
-        /// The stored tokens do not belong to this row or cannot be read: nothing is handed out or deleted.
+        /// The stored tokens do not belong to this row or cannot be read: they are neither handed out nor deleted.
         IntegrityError = "integrity_error",
     }
 }
@@ -19,7 +19,7 @@ text_enum! {
     pub enum ConnectionStatus: UnknownText {
         /// Refreshed before it expires.
         Active = "active",
-        /// Active, with an access token that has expired and could not be renewed yet.
+        /// Active, but the access token has expired and could not be refreshed yet.
         Degraded = "degraded",
         /// HubSpot has ended the grant: the user must reconnect.
         NeedsReauth = "needs_reauth",

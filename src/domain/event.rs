@@ -1,4 +1,4 @@
-//! What is told to the host's backend, and in which words.
+//! Events that are reported to the host's backend, and their messages.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -20,37 +20,37 @@ text_enum! {
     /// The type of an event.
     #[derive(PartialOrd, Ord)]
     pub enum EventType: UnknownText {
-        /// A person has connected an account.
+        /// A user has connected an account.
         ConnectionCreated = "connection.created",
-        /// A person has connected the same account anew.
+        /// A user has reconnected the same account.
         ConnectionReconnected = "connection.reconnected",
         /// New tokens are stored.
         ConnectionRefreshed = "connection.refreshed",
-        /// A connection that was degraded, or was given up, works again.
+        /// A degraded or suspended connection works again.
         ConnectionRecovered = "connection.recovered",
-        /// The access token has expired and could not be renewed so far.
+        /// The access token has expired and could not be refreshed so far.
         ConnectionDegraded = "connection.degraded",
-        /// HubSpot grants more or less than before.
+        /// HubSpot grants more or fewer scopes than before.
         ConnectionScopesChanged = "connection.scopes_changed",
-        /// A person has to connect anew.
+        /// The user must reconnect.
         ConnectionNeedsReauth = "connection.needs_reauth",
-        /// HubSpot says that the grant is no more: the app was uninstalled, as a rule.
+        /// HubSpot has ended the grant, usually because the app was uninstalled.
         ConnectionRevokedAtProvider = "connection.revoked_at_provider",
-        /// The connection is gone.
+        /// The connection was deleted.
         ConnectionDisconnected = "connection.disconnected",
-        /// HubSpot does not take the app's own credentials, so nothing can be refreshed.
+        /// HubSpot rejects the app's own credentials, so nothing can be refreshed.
         AppCredentialsInvalid = "app.credentials_invalid",
-        /// Someone has authorized by the link of a connect session, and the backend has not confirmed it yet.
+        /// A user has authorized through the link of a connect session, and the backend has not confirmed it yet.
         ConnectSessionAwaitingConfirmation = "connect_session.awaiting_confirmation",
-        /// The link of a connect session has led to a connection.
+        /// A connection was created or reconnected through the link of a connect session.
         ConnectSessionConnected = "connect_session.connected",
         /// The link of a connect session has expired without a connection.
         ConnectSessionExpired = "connect_session.expired",
         /// The connect session of a link has ended without a connection.
         ConnectSessionFailed = "connect_session.failed",
-        /// An install from HubSpot's Marketplace waits to be claimed.
+        /// An install from HubSpot's Marketplace can be claimed.
         InstallUnclaimed = "install.unclaimed",
-        /// Somebody wants to see whether an endpoint hears.
+        /// The host's backend tests an endpoint.
         WebhookTest = "webhook.test",
     }
 }
@@ -58,12 +58,12 @@ text_enum! {
 not_a_number!(EventType);
 
 impl EventType {
-    /// Whether an endpoint may name it. A test goes to the endpoint that is tested.
+    /// Returns whether an endpoint may subscribe to it. A test event is sent only to the endpoint under test.
     pub(crate) fn can_be_named(self) -> bool {
         self != Self::WebhookTest
     }
 
-    /// How long it is remembered. What nobody reads as history need only outlive its deliveries.
+    /// Returns how long the event is kept. Types that are not read as history need only outlive their deliveries.
     pub(crate) fn kept_for(self) -> Duration {
         match self {
             Self::ConnectionRefreshed | Self::WebhookTest => Duration::from_secs(5 * DAY),
@@ -71,7 +71,7 @@ impl EventType {
         }
     }
 
-    /// Whether its reason is the last error of the connection.
+    /// Returns whether the event's reason is the last error of the connection.
     pub(crate) fn has_error(self) -> bool {
         matches!(
             self,
@@ -82,7 +82,7 @@ impl EventType {
 
 const DAY: u64 = 24 * 3600;
 
-/// The types of events that an endpoint asks for. They are stored with a space before and after each, so that SQL can
+/// The event types that an endpoint subscribes to. They are stored with a space before and after each, so that SQL can
 /// search for a whole word.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveValueType)]
 #[sea_orm(value_type = "String")]
@@ -98,13 +98,13 @@ impl fmt::Display for EventTypes {
 impl FromStr for EventTypes {
     type Err = Infallible;
 
-    /// Skips types that only a later release knows.
+    /// Skips unknown types, which a later release may have stored.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.split(' ').filter_map(|word| word.parse().ok()).collect()))
     }
 }
 
-/// The id of an event of a connection: one for each number, so that none is ever written twice.
+/// Returns the id of an event of a connection: one per number, so that no event is written twice.
 pub fn id_of(connection: ConnectionId, sequence: i64) -> String {
     format!("evt_{}_{sequence}", connection.uuid().simple())
 }
@@ -187,12 +187,12 @@ pub struct TestData {
     pub webhook_id: WebhookId,
 }
 
-/// The id of an event of a connect session, which has each type once.
+/// Returns the id of an event of a connect session, which has each type at most once.
 pub(crate) fn id_of_session(session: ConnectSessionId, kind: EventType) -> String {
     format!("evt_{}_{}", session.uuid().simple(), kind.as_str().trim_start_matches("connect_session."))
 }
 
-/// The id of the event that tells of an install: there is one.
+/// Returns the id of the event about an install; an install has only one.
 pub(crate) fn id_of_install(install: InstallId) -> String {
     format!("evt_{}_0", install.uuid().simple())
 }
@@ -205,7 +205,7 @@ struct Message<'a, D> {
     data: D,
 }
 
-/// The message of an event: the body of its deliveries (Standard Webhooks 1.0.0, "Payload structure").
+/// Returns the message of an event: the body of its deliveries (Standard Webhooks 1.0.0, "Payload structure").
 pub fn message(kind: EventType, at: Timestamp, data: impl Serialize) -> String {
     let message = Message { kind: kind.as_str(), timestamp: at.rfc3339(), data };
     serde_json::to_string(&message).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The host's own users, under the ids that its backend gives.
+//! The host's own users, identified by the ids that its backend assigns.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::text::is_unfit;
 use super::text_enum::not_a_number;
 
-/// More characters than any sensible id needs; it is compared byte for byte and stored as it is.
+/// The maximum number of characters; no sensible id is longer.
 const MAX_EXTERNAL_ID_LENGTH: usize = 255;
 
-/// The id of a user of the host. Not empty, and nothing invisible in it ([`is_unfit`]): it is compared byte for byte, and two
-/// ids that look the same would mislead the people who read them on pages and in logs.
+/// The id of a user of the host. It is not empty and has no invisible characters ([`is_unfit`]): it is compared byte
+/// for byte, and ids that look alike would mislead readers of pages and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, DeriveValueType)]
 #[serde(try_from = "String", into = "String")]
 #[sea_orm(value_type = "String")]
@@ -22,13 +22,13 @@ pub struct ExternalUserId(String);
 not_a_number!(ExternalUserId);
 
 impl ExternalUserId {
-    /// The id as the host gave it.
+    /// Returns the id as the host sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Text that is no id of a user.
+/// Text that is not a valid user id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "a text of 1 to {MAX_EXTERNAL_ID_LENGTH} characters without control, invisible or private-use characters, and without spaces at its ends"

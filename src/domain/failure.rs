@@ -1,88 +1,88 @@
-//! What a failed call to HubSpot means for a connection. Classified by type and code, never by message text.
+//! The meaning of a failed call to HubSpot for a connection, classified by type and code, never by message text.
 
 use std::time::Duration;
 
 use super::text_enum::{UnknownText, text_enum};
 
 text_enum! {
-    /// Why a call to HubSpot, or a connect, an install or an import, came to nothing. The texts are stable: they are
-    /// stored, logged and sent.
+    /// The reason a call to HubSpot, an authorization request, an install or an import failed. The texts are stable:
+    /// they are stored, logged and sent.
     pub enum FailureCode: UnknownText {
         // Calls to HubSpot
         /// HubSpot did not answer in time.
         ProviderTimeout = "provider_timeout",
-        /// There is no connection to HubSpot.
+        /// HubSpot could not be reached.
         ProviderUnreachable = "provider_unreachable",
-        /// HubSpot's answer cannot be understood.
+        /// HubSpot's response is not understood.
         ProviderBadResponse = "provider_bad_response",
-        /// HubSpot asks for fewer calls.
+        /// HubSpot asked for fewer calls.
         ProviderBusy = "provider_busy",
-        /// HubSpot reports trouble of its own.
+        /// HubSpot reported an error of its own.
         ProviderUnavailable = "provider_unavailable",
         /// HubSpot answered with a redirect.
         ProviderRedirected = "provider_redirected",
-        /// HubSpot refused the request, for a reason that is not known here.
+        /// HubSpot rejected the request for an unknown reason.
         ProviderRefused = "provider_refused",
-        /// The redirect URI is not one of the HubSpot app.
+        /// The redirect URI is not registered with the HubSpot app.
         RedirectUriMismatch = "redirect_uri_mismatch",
-        /// HubSpot refused the client ID or the client secret.
+        /// HubSpot rejected the client ID or the client secret.
         ClientRejected = "client_rejected",
-        /// The grant was given to another HubSpot app.
+        /// The grant belongs to another HubSpot app.
         GrantOfAnotherApp = "grant_of_another_app",
         /// HubSpot has ended the grant (`invalid_grant`).
         GrantDead = "grant_dead",
-        /// The authorization code was invalid, expired or used.
+        /// The authorization code was invalid, expired or already used.
         CodeRejected = "code_rejected",
         // HubSpot's Webhooks Journal
         /// The app lacks the scopes of the journal.
         JournalScopesMissing = "journal_scopes_missing",
-        /// HubSpot refused the app's own token.
+        /// HubSpot rejected the app's own token.
         JournalTokenRefused = "journal_token_refused",
         /// There is no journal at this URL.
         JournalAbsent = "journal_absent",
         /// There are subscriptions, but no journal.
         JournalEntriesAbsent = "journal_entries_absent",
-        /// HubSpot does not know the earliest entry.
+        /// HubSpot rejected the offset of the earliest entry.
         JournalOffsetRefused = "journal_offset_refused",
         /// The URL of a journal file is not allowed.
         JournalUrlRefused = "journal_url_refused",
         /// A journal file was deleted, or its URL has expired.
         JournalFileGone = "journal_file_gone",
-        /// A journal file cannot be understood.
+        /// A journal file cannot be parsed.
         JournalFileUnreadable = "journal_file_unreadable",
-        // What is stored here
+        // Stored data
         /// The encryption key is not configured.
         UnknownKey = "unknown_key",
-        /// The operator has given the encryption key up.
+        /// The operator has declared the encryption key lost.
         KeyLost = "key_lost",
-        /// What is stored is damaged, or belongs to another row.
+        /// The stored data is damaged, or belongs to another row.
         IntegrityError = "integrity_error",
         /// The database failed.
         StorageUnavailable = "storage_unavailable",
-        // Connects, installs and imports
+        // Authorization requests, installs and imports
         /// The user denied access.
         UserDenied = "user_denied",
         /// HubSpot reported another error.
         ProviderError = "provider_error",
-        /// HubSpot's answer has no refresh token.
+        /// HubSpot's response has no refresh token.
         NoRefreshToken = "no_refresh_token",
         /// The account has not granted all required scopes.
         ScopesMissing = "scopes_missing",
-        /// Another account was chosen than the expected one.
+        /// Another account than the expected one was chosen.
         WrongAccount = "wrong_account",
         /// Another connection has the refresh token.
         RefreshTokenInUse = "refresh_token_in_use",
         /// The connect session has ended.
         ConnectSessionEnded = "connect_session_ended",
-        /// The page that started the connect is not verified.
+        /// The page that started the flow is not verified.
         OpenerUnproven = "opener_unproven",
-        /// The connect session was made for another user.
+        /// The connect session was created for another user.
         ExternalUserMismatch = "external_user_mismatch",
-        /// The host's backend has not confirmed the connect in time.
+        /// The host's backend did not confirm the connection in time.
         NotConfirmed = "not_confirmed",
         /// The user came back too late, or not at all.
         FlowExpired = "flow_expired",
-        /// The page, or the host's backend, has cancelled it.
+        /// The page or the host's backend cancelled it.
         Cancelled = "cancelled",
         /// The connection has been disconnected.
         Disconnected = "disconnected",
@@ -91,53 +91,53 @@ text_enum! {
     }
 }
 
-/// A failed call, in the terms that decide what happens next.
+/// A failed call, classified by what must happen next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Whose trouble it is.
+    /// The class, which says where the fault is.
     pub class: FailureClass,
-    /// A stable code for people, logs and the API.
+    /// A stable code for users, logs and the API.
     pub code: FailureCode,
-    /// Whether the request may have been carried out although no usable answer came.
+    /// Whether HubSpot may have carried out the request although no usable response arrived.
     pub uncertain: bool,
 }
 
 /// The classes of failure. None of them ever deletes a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
-    /// It passes by itself: network, overload, nonsense instead of an answer. `retry_after` is what HubSpot asked for.
+    /// It passes by itself: network, overload, an unexpected response.
     Transient {
-        /// How long HubSpot asked to be left alone, at most an hour.
+        /// The pause that HubSpot asked for, at most an hour.
         retry_after: Option<Duration>,
     },
-    /// Our own credentials or request are refused: no connection is to blame.
+    /// HubSpot rejects our own credentials or our request: no connection is at fault.
     OurFault,
-    /// HubSpot says that this grant (or this code) is no more.
+    /// HubSpot reports that this grant (or this code) is invalid.
     GrantDead,
 }
 
 impl Failure {
-    /// A failure that passes by itself.
+    /// Returns a failure that passes by itself.
     pub(crate) fn transient(code: FailureCode) -> Self {
         Self { class: FailureClass::Transient { retry_after: None }, code, uncertain: false }
     }
 
-    /// The request went out and no usable answer came back.
+    /// Returns the failure of a request that was sent without a usable response.
     pub(crate) fn uncertain(code: FailureCode) -> Self {
         Self { uncertain: true, ..Self::transient(code) }
     }
 
-    /// HubSpot is busy and may have said for how long.
+    /// Returns the failure of a call that HubSpot was too busy for, with the pause that it asked for, if any.
     pub fn busy(code: FailureCode, retry_after: Option<Duration>) -> Self {
         Self { class: FailureClass::Transient { retry_after }, code, uncertain: false }
     }
 
-    /// Our own credentials or request are refused.
+    /// Returns a failure of our own credentials or request.
     pub fn our_fault(code: FailureCode) -> Self {
         Self { class: FailureClass::OurFault, code, uncertain: false }
     }
 
-    /// The grant is no more.
+    /// Returns the failure of a grant that HubSpot has ended.
     pub fn invalid_grant(code: FailureCode) -> Self {
         Self { class: FailureClass::GrantDead, code, uncertain: false }
     }

@@ -1,4 +1,4 @@
-//! Typed identifiers, so that no user id is ever taken for a connection id.
+//! Typed identifiers, so that a user id is never mistaken for a connection id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,18 +23,18 @@ macro_rules! uuid_ids {
         not_a_number!($name);
 
         impl $name {
-            /// A new random one.
+            /// Generates a random id.
             pub fn random(random: &Random) -> Self {
                 Self(random.uuid())
             }
 
-            /// A new one that begins with the time: the index entries of rows that are written together are adjacent,
-            /// and the database writes fewer pages.
+            /// Generates an id that begins with the time: the index entries of rows that are written together are then
+            /// adjacent, and the database writes fewer pages.
             pub fn at(now: Timestamp, random: &Random) -> Self {
                 Self(random.uuid_at(now))
             }
 
-            /// The same value as a UUID.
+            /// Returns the id as a UUID.
             pub fn uuid(self) -> Uuid {
                 self.0
             }
@@ -50,7 +50,7 @@ macro_rules! uuid_ids {
             type Err = uuid::Error;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                // One spelling alone: a second one would be a second key for the same thing.
+                // Only one spelling is accepted: a second one would be a second key for the same thing.
                 let id = Uuid::try_parse(text)?;
                 if text.len() == 36 { Ok(Self(id)) } else { Uuid::try_parse("").map(Self) }
             }
@@ -59,21 +59,21 @@ macro_rules! uuid_ids {
 }
 
 uuid_ids! {
-    /// Who owns connections: born with the first AuthRequest of a browser.
+    /// The owner of connections: created with the first AuthRequest of a browser.
     UserId;
-    /// One connection: a user's hold of one HubSpot account.
+    /// A connection: one user's grant for one HubSpot account.
     ConnectionId;
-    /// One connect session.
+    /// A connect session.
     ConnectSessionId;
-    /// One API key.
+    /// An API key.
     ApiKeyId;
-    /// One attempt to connect, as the outside names it. Public: it opens nothing without the flow's cookie.
+    /// An authorization request. Public: without the flow's cookie it gives no access.
     FlowId;
-    /// One install that began at HubSpot's Marketplace.
+    /// An install that started at HubSpot's Marketplace.
     InstallId;
-    /// One pending grant, by the id of the flow that it came by or of the install.
+    /// A pending grant; the same value as the id of its flow or of its install.
     PendingGrantId;
-    /// One endpoint that webhooks are posted to.
+    /// A webhook endpoint.
     WebhookId;
 }
 
@@ -102,30 +102,30 @@ impl PendingGrantId {
 }
 
 impl FlowId {
-    /// The id of the flow with this state: half of the state's hash, so one is found from the other without a look-up
-    /// and the state cannot be found from the id.
+    /// Returns the id of the flow with this state: half of the state's hash. The id follows from the state without a
+    /// lookup, but the state cannot be derived from the id.
     pub fn of_state_hash(hash: &[u8; 32]) -> Self {
         let mut half = [0; 16];
         half.copy_from_slice(&hash[..16]);
         Self(Uuid::new_v8(half))
     }
 
-    /// Eight characters that name the flow's cookie.
+    /// Returns eight characters that name the flow's cookie.
     pub fn short(self) -> String {
         self.0.simple().to_string()[..8].to_owned()
     }
 }
 
-/// A HubSpot account's number (`hub_id` on the wire).
+/// The number of a HubSpot account (`hub_id` in HubSpot's API).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, DeriveValueType)]
 #[serde(transparent)]
 pub struct PortalId(pub i64);
 
 impl PortalId {
-    /// The largest number that JavaScript keeps exactly.
+    /// The largest number that JavaScript represents exactly.
     pub const MAX: u64 = (1 << 53) - 1;
 
-    /// Returns the account of this number; `None` above [`PortalId::MAX`].
+    /// Returns the account with this number; `None` above [`PortalId::MAX`].
     pub fn new(number: u64) -> Option<Self> {
         i64::try_from(number).ok().filter(|_| number <= Self::MAX).map(Self)
     }

@@ -1,23 +1,23 @@
-//! Where HubSpot wants a browser back after an install: an address of HubSpot's own, and no other.
+//! The return URL of an install, which must be an address of HubSpot's own.
 
 use url::{Host, Url};
 
 use super::origin::{Origin, web_url};
 use super::secret::Secret;
 
-/// Longer than any address of HubSpot's.
+/// Longer than any of HubSpot's URLs.
 const MAX_URL_LENGTH: usize = 4096;
 
-/// The `returnUrl` of an install, checked: it comes from the address bar of whoever opens ours, so it is believed only
-/// where it leads to HubSpot (RFC 9700 section 4.11: no open redirector).
+/// The checked `returnUrl` of an install. It comes from a query string that anyone can write, so it is trusted only if
+/// it leads to HubSpot (RFC 9700 section 4.11: no open redirector).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallReturnUrl(Url);
 
 impl InstallReturnUrl {
-    /// Reads an address. It must lead by https to `app.hubspot.com` or to the host of one of HubSpot's data centres,
-    /// such as `app-eu1.hubspot.com`; or to the origin where people approve, as configured.
+    /// Parses a URL. It must lead by https to `app.hubspot.com` or to the host of a HubSpot data centre, such as
+    /// `app-eu1.hubspot.com`; or to the configured origin of the authorization page.
     pub fn parse(text: &str, approval: &Origin) -> Option<Self> {
-        // What a parser leaves out or replaces is read differently by somebody.
+        // Parsers disagree on characters that some of them drop or replace.
         let plain = text.len() <= MAX_URL_LENGTH && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
         let url = web_url(text).filter(|_| plain)?;
         let is_hubspot = url.scheme() == "https"
@@ -28,12 +28,12 @@ impl InstallReturnUrl {
         (nobody && leads_home && names_its_host(text, &url)).then_some(Self(url))
     }
 
-    /// The address, in the one spelling that was checked.
+    /// Returns the URL in the normalized spelling that was checked.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The address with a state for HubSpot to bring back.
+    /// Returns the URL with a state, which HubSpot sends back.
     pub fn with_state(&self, state: &Secret) -> String {
         let mut url = self.0.clone();
         url.query_pairs_mut().append_pair("state", state.expose());
@@ -41,7 +41,7 @@ impl InstallReturnUrl {
     }
 }
 
-/// `app.hubspot.com`, or `app-` and a data centre: letters, then a number.
+/// Returns whether a name is `app.hubspot.com`, or `app-` and a data centre: letters, then a number.
 fn is_app_host(name: &str) -> bool {
     let Some(app) = name.strip_suffix(".hubspot.com") else { return false };
     if app == "app" {
@@ -55,13 +55,13 @@ fn is_app_host(name: &str) -> bool {
         && centre[letters..].bytes().all(|b| b.is_ascii_digit())
 }
 
-/// What stands between the slashes and the path.
+/// Returns the part between the slashes and the path.
 fn authority(text: &str) -> &str {
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// Whether the host stands in the text as it was read: nothing encoded, doubled or left out.
+/// Returns whether the host appears in the text exactly as it was parsed: not encoded, doubled or dropped.
 fn names_its_host(text: &str, url: &Url) -> bool {
     let whole = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     text.strip_prefix(&whole).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/', '?', '#']))

@@ -1,4 +1,4 @@
-//! HubSpot's Webhooks Journal: what is read there of uninstalls, how often, and by whom.
+//! HubSpot's Webhooks Journal: notices of uninstalls, and the schedule for polling them.
 
 use std::time::Duration;
 
@@ -6,39 +6,40 @@ use super::clock::Timestamp;
 use super::failure::{Failure, FailureClass};
 use super::id::PortalId;
 
-/// Between two looks while nothing new is there.
+/// The time between two polls while there are no new entries.
 pub const JOURNAL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long the one reader is left alone. It looks again before that is over, even if the look is put off a little.
+/// The length of the lease of the journal's only reader. It covers the next poll, even a slightly delayed one.
 pub const JOURNAL_LEASE: Duration = Duration::from_secs(150);
 
-/// How far HubSpot's clock and ours may be apart. A notice that is not older than the tokens by more than this is taken
-/// for news: if it is none, one refresh was made too soon.
+/// The tolerated difference between HubSpot's clock and ours. A notice is treated as new unless it is older than the
+/// tokens by more than this: if it is not new, the only cost is one early refresh.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// Between two looks after failures, at most.
+/// The maximum time between two polls after failures.
 const MAX_JOURNAL_PAUSE: Duration = Duration::from_secs(900);
 
-/// HubSpot says that the app was uninstalled from an account. It says nothing of what came afterwards: the account may
+/// HubSpot's notice that the app was uninstalled from an account. It does not say what happened later: the account may
 /// have installed the app again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Notice {
-    /// From which account.
+    /// The account.
     pub portal_id: PortalId,
-    /// When.
+    /// The time of the uninstall.
     pub at: Timestamp,
 }
 
-/// Until when tokens must have been received to be meant by an uninstall at this moment. Those that HubSpot has given
-/// later are not.
+/// Returns the latest receipt time of tokens that an uninstall at this time may concern. Tokens received later belong
+/// to a new install.
 pub(crate) fn concerned_until(uninstalled_at: Timestamp) -> Timestamp {
     uninstalled_at.plus(CLOCK_SKEW)
 }
 
-/// When to look again after so many failures in a row, this being the last. `unit` is a random number in `0.0..1.0`.
+/// Returns the pause before the next poll after `in_a_row` consecutive failures, of which this is the last. `unit` is a
+/// random number in `0.0..1.0`.
 ///
-/// What only a person can mend is asked about rarely. All else is tried more and more rarely, because the uninstalls
-/// are noticed without the journal too, only later.
+/// Failures that only an operator can fix are retried rarely. All others are retried at growing intervals: without the
+/// journal, uninstalls are still noticed, only later.
 pub fn pause(failure: &Failure, in_a_row: u32, unit: f64) -> Duration {
     let pause = match failure.class {
         FailureClass::OurFault => MAX_JOURNAL_PAUSE,

@@ -1,18 +1,21 @@
-//! Words and rules: no input or output, no async, no reading of clocks.
+//! Types and rules: no I/O, no async, no reading of clocks.
 //!
 //! The glossary:
-//! - **AuthRequest** (also *flow*, where the outside names it): one attempt to connect, from the click to its outcome.
-//! - **Token** (also *connection*): what one user holds of one HubSpot account: the two tokens and what is known of it.
-//! - **TokenRefreshJob**: when a connection is refreshed next, and who is at it. Exactly one per active connection.
-//! - **ApiKey**: what a host's backend shows to be let in; **scopes** say what for.
-//! - **ConnectSession**: a backend's word that one of the host's users may connect.
-//! - **Project**: one of several products that share the service; keys, sessions, connections and endpoints belong to one.
-//! - **External user**: a user of the host, under the id that its backend gives.
-//! - **PendingGrant**: a grant that is not a connection yet, because somebody has to decide on it first.
-//! - **Install**: a pending grant that came from HubSpot's Marketplace, without an AuthRequest; it waits to be claimed.
-//! - **Notice**: what HubSpot's Webhooks Journal says of an uninstall.
-//! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
-//! - **Event**: what has happened to a connection; **Endpoint** and **Delivery**: who is told of it, and how far that is.
+//! - **AuthRequest** (*flow* in public ids): one authorization request, from the click to its outcome.
+//! - **Token** (also *connection*): one user's grant for one HubSpot account: its two tokens and the account's details.
+//! - **TokenRefreshJob**: the time of the next refresh of a connection, and the lease on it. Exactly one per active
+//!   connection.
+//! - **ApiKey**: a credential of the host's backend; its **scopes** say what it may do.
+//! - **ConnectSession**: a permission from the backend for one of the host's users to connect.
+//! - **Project**: one of several products that share the service; keys, sessions, connections and endpoints belong to
+//!   one.
+//! - **External user**: a user of the host, identified by the id that its backend assigns.
+//! - **PendingGrant**: a grant that awaits a decision before it becomes a connection.
+//! - **Install**: a pending grant from HubSpot's Marketplace, without an AuthRequest; it waits to be claimed.
+//! - **Notice**: a report of an uninstall in HubSpot's Webhooks Journal.
+//! - **Opener**: the page that opened the popup, identified by its exact [`origin::Origin`].
+//! - **Event**: something that has happened to a connection; **Endpoint**: a URL of the backend that receives events;
+//!   **Delivery**: the sending of one event to one endpoint.
 //! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
 
 pub mod api_key;

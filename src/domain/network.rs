@@ -1,9 +1,9 @@
-//! Which addresses are on the public internet, for requests to hosts that others have named.
+//! Public and private addresses, for requests to hosts that callers have named.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether this address is on the public internet: not of this machine, this network, this operator or nobody (IANA's
-/// registries of special-purpose addresses, RFC 6890).
+/// Returns whether this address is on the public internet: not on this machine or this network, not the operator's, and
+/// not unassigned (IANA's registries of special-purpose addresses, RFC 6890).
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -15,7 +15,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !matches!(
         (a, b, c),
-        // This network, private use, loopback, shared by carriers (RFC 6598), link-local with the clouds' metadata
+        // This network, private use, loopback, carrier-grade NAT (RFC 6598), link-local with the clouds' metadata
         (0 | 10 | 127, _, _) | (100, 64..=127, _) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _)
         // Protocol assignments, documentation, 6to4 relays, benchmarks
         | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113)
@@ -24,7 +24,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Returns what one subscriber's addresses have in common: a subscriber has a whole IPv6 /64.
+/// Returns the part of an address that identifies a subscriber: of IPv6, the /64.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -32,9 +32,9 @@ pub fn subscriber(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Global unicast is what IANA has given out of 2000::/3. All else is private, local or a mapped IPv4 address, but for the
-/// well-known prefix of NAT64 (RFC 6052 section 2.1): in a network without IPv4, every IPv4 host has such an address. It
-/// is as public as the IPv4 address in it.
+/// Returns whether an IPv6 address is public. Global unicast is what IANA has allocated of 2000::/3. Everything else is
+/// private, local or a mapped IPv4 address, except for the well-known prefix of NAT64 (RFC 6052 section 2.1): in a
+/// network without IPv4, every IPv4 host has such an address, which is as public as the IPv4 address in it.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, .., high, low] = address.segments();
     if address.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {

@@ -1,4 +1,4 @@
-//! In what order a list is.
+//! The order of lists.
 
 use super::text_enum::{UnknownText, text_enum};
 

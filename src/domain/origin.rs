@@ -7,39 +7,39 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 use url::{Host, Url};
 
-/// Parses an http or https URL without credentials. Every URL that comes from outside goes through here: `blob:`,
-/// `filesystem:` and `view-source:` URLs name an http origin too, but are not an address on it.
+/// Parses an http or https URL without credentials. Every URL from outside goes through this function: `blob:`,
+/// `filesystem:` and `view-source:` URLs also have an http origin, but are not addresses on it.
 pub(crate) fn web_url(text: &str) -> Option<Url> {
     let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     Url::parse(text).ok().filter(|url| is_web(url) && url.username().is_empty() && url.password().is_none())
 }
 
-/// A web origin in its one canonical spelling, such as `https://app.example.com` (RFC 6454 section 6.2).
+/// A web origin in its canonical spelling, such as `https://app.example.com` (RFC 6454 section 6.2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sea_orm::DeriveValueType)]
 pub struct Origin(String);
 
-/// Why a text is not an origin that can be listed.
+/// The reason a text is not accepted as an origin.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum OriginError {
-    /// No scheme, no host, or a character no origin has.
+    /// There is no scheme or no host, or a character that no origin has.
     #[error("is not an origin such as https://app.example.com")]
     NotAnOrigin,
-    /// `*`, or a star inside the host.
+    /// The text is `*`, or has an asterisk in the host.
     #[error("has a wildcard; list each origin separately")]
     Wildcard,
-    /// It has more than scheme, host and port, or is not spelled as browsers send it.
+    /// The text has more than scheme, host and port, or differs from what browsers send.
     #[error("must be written as browsers send it: {0}")]
     NotCanonical(String),
-    /// Plain http to another machine.
+    /// The origin is plain http on another machine.
     #[error("uses http; only loopback addresses may")]
     Insecure,
 }
 
 impl Origin {
-    /// Reads an origin as a browser sends it: nothing behind the port, lower case, no default port.
+    /// Parses an origin as browsers send it: nothing after the port, lower case, no default port.
     ///
     /// # Errors
-    /// [`OriginError`] says what is wrong and, where it can, how the origin should be spelled.
+    /// [`OriginError`] says what is wrong and, where it can, what the correct spelling is.
     pub fn parse(text: &str) -> Result<Self, OriginError> {
         if text.contains('*') {
             return Err(OriginError::Wildcard);
@@ -56,12 +56,12 @@ impl Origin {
         Ok(Self(canonical))
     }
 
-    /// The origin of a URL of our own configuration.
+    /// Returns the origin of a configured URL.
     pub fn of(url: &Url) -> Self {
         Self(url.origin().ascii_serialization())
     }
 
-    /// The origin as browsers send it.
+    /// Returns the origin as browsers send it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,29 +79,29 @@ impl Serialize for Origin {
     }
 }
 
-/// An address of the host's that the browser is sent back to: of one exact origin, and spelled so that every
-/// reader reads the same in it (RFC 9700 section 4.11: no open redirector).
+/// A URL of the host to which the browser returns: on one exact origin, and spelled so that every parser reads it the
+/// same way (RFC 9700 section 4.11: no open redirector).
 #[derive(Debug, Clone, PartialEq, Eq, sea_orm::DeriveValueType)]
 pub struct ReturnUrl(String);
 
-/// Longer than any page's address has to be.
+/// Longer than the URL of any page needs to be.
 const MAX_RETURN_URL_LENGTH: usize = 2048;
 
 impl ReturnUrl {
-    /// Reads an address. It must be a whole URL of that origin, in the spelling browsers give it, without a fragment:
-    /// that place is ours.
+    /// Parses a URL. It must be an absolute URL on that origin, in the spelling of browsers and without a fragment,
+    /// which the service itself sets.
     pub fn parse(text: &str, origin: &Origin) -> Option<Self> {
         let url = web_url(text)?;
         let plain = text.len() <= MAX_RETURN_URL_LENGTH && url.as_str() == text && url.fragment().is_none();
         let ours = url.origin().ascii_serialization() == origin.as_str();
-        // A backslash or an encoded slash in front of the path is read as a host by somebody.
+        // Some parsers read a backslash or an encoded slash in front of the path as the start of a host.
         let path = url.path().to_ascii_lowercase();
         let slashes =
             path.starts_with("//") || path.contains('\\') || path.contains("%2f") || path.contains("%5c");
         (plain && ours && !slashes).then(|| Self(text.to_owned()))
     }
 
-    /// The address.
+    /// Returns the URL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -112,7 +112,7 @@ impl ReturnUrl {
     }
 }
 
-/// Whether a host is this machine: `localhost`, a name below it, or a loopback address.
+/// Returns whether a host is this machine: `localhost`, a name below it, or a loopback address.
 pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
@@ -121,33 +121,33 @@ pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// The origins whose pages may open the popup, as the operator listed them, or those of them that a backend has named.
+/// The origins whose pages may open the popup: those that the operator listed, or a subset that a backend has chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, sea_orm::DeriveValueType)]
 #[sea_orm(value_type = "String", from_str = "AllowedOrigins::stored", to_str = "AllowedOrigins::text")]
 pub struct AllowedOrigins(Vec<Origin>);
 
 impl AllowedOrigins {
-    /// A list of origins.
+    /// Builds a list of origins.
     pub fn new(origins: Vec<Origin>) -> Self {
         Self(origins)
     }
 
-    /// Origins that were read from outside before they were stored.
+    /// Reads stored origins, which were checked before they were stored.
     fn stored(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.split_terminator(' ').map(|one| Origin(one.to_owned())).collect()))
     }
 
-    /// The origins as they are stored, separated by spaces.
+    /// Returns the origins as they are stored, separated by spaces.
     fn text(&self) -> String {
         self.0.iter().map(Origin::as_str).collect::<Vec<_>>().join(" ")
     }
 
-    /// The listed origin that is spelled exactly so.
+    /// Returns the listed origin with exactly this spelling.
     pub fn find(&self, text: &str) -> Option<&Origin> {
         self.0.iter().find(|origin| origin.as_str() == text)
     }
 
-    /// The one origin, if exactly one is listed.
+    /// Returns the only origin, if exactly one is listed.
     pub fn only(&self) -> Option<&Origin> {
         match self.0.as_slice() {
             [one] => Some(one),
@@ -155,7 +155,7 @@ impl AllowedOrigins {
         }
     }
 
-    /// The origins one by one.
+    /// Returns the origins.
     pub fn iter(&self) -> impl Iterator<Item = &Origin> {
         self.0.iter()
     }

@@ -5,24 +5,24 @@ use super::id::{FlowId, PendingGrantId};
 use super::text_enum::{UnknownText, text_enum};
 
 text_enum! {
-    /// Why a grant is pending, which says who decides on it.
+    /// The reason a grant is pending, which also determines who decides on it.
     pub enum GrantSource: UnknownText {
-        /// The user has chosen another account than the expected one, and says which of them stays.
+        /// The user chose another account than the expected one, and decides which of them to keep.
         AccountMismatch = "account_mismatch",
-        /// The host's backend confirms who has approved.
+        /// The host's backend confirms the user who authorized.
         Confirmation = "confirmation",
-        /// It came from HubSpot's Marketplace, and the host's backend says whose it is.
+        /// It came from HubSpot's Marketplace, and the host's backend assigns it to a user.
         Marketplace = "marketplace",
     }
 }
 
 impl GrantSource {
-    /// Returns the flow that a grant of this source and id came by; none for an install.
+    /// Returns the flow of a pending grant with this source and id; `None` for an install.
     pub fn flow(self, id: PendingGrantId) -> Option<FlowId> {
         (self != Self::Marketplace).then(|| id.flow())
     }
 
-    /// Returns why a grant of this source ends if nobody decides in time.
+    /// Returns the failure code of a grant with this source if no decision is made in time.
     pub(crate) fn code_if_expired(self) -> FailureCode {
         match self {
             Self::AccountMismatch => FailureCode::WrongAccount,

@@ -1,4 +1,4 @@
-//! Projects: products that share a service and see nothing of each other.
+//! Projects: products that share a service but cannot see each other's data.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct ProjectId(Arc<str>);
 not_a_number!(ProjectId);
 
 impl Default for ProjectId {
-    /// Returns the project of everything that names none. It always exists.
+    /// Returns the project of everything that has no other. It always exists.
     fn default() -> Self {
         Self("default".into())
     }

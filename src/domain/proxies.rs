@@ -20,7 +20,8 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Builds the routes. Users and passwords in the URLs must be percent-encoded. In the exceptions of NO_PROXY, `*` stands for all hosts, and `*.example.com` for `example.com`.
+    /// Builds the routes. Users and passwords in the URLs must be percent-encoded. In the exceptions of NO_PROXY, `*`
+    /// stands for all hosts, and `*.example.com` for `example.com`.
     pub fn new(https: Option<Secret>, http: Option<Secret>, exceptions: &str) -> Self {
         let exceptions = || exceptions.split(',').map(str::trim).filter(|item| !item.is_empty());
         // The matcher's own `*` does not cover IP addresses.

@@ -1,6 +1,6 @@
-//! Which header fields the proxy passes on, in each direction.
+//! The header fields that the proxy forwards in each direction.
 
-/// Describe a body, in either direction. Its length is not among them: each side frames the body itself.
+/// Fields that describe a body, in either direction. The length is not among them: each side frames the body itself.
 const CONTENT: [&str; 10] = [
     "content-digest",
     "content-disposition",
@@ -14,8 +14,9 @@ const CONTENT: [&str; 10] = [
     "repr-digest",
 ];
 
-/// Passed on to HubSpot, together with [`CONTENT`] and [`HUBSPOT`]. Other fields may carry credentials or the caller's
-/// address, or make some servers treat the request as another one (`X-Original-URL`, `X-HTTP-Method-Override`).
+/// Fields that are forwarded to HubSpot, together with [`CONTENT`] and [`HUBSPOT`]. Other fields may carry credentials
+/// or the caller's address, or make some servers treat the request as another one (`X-Original-URL`,
+/// `X-HTTP-Method-Override`).
 const REQUEST: [&str; 20] = [
     "accept",
     "accept-charset",
@@ -39,8 +40,9 @@ const REQUEST: [&str; 20] = [
     "x-request-id",
 ];
 
-/// Passed back to the caller, together with [`CONTENT`] and [`HUBSPOT`]. Other fields may be instructions to the servers
-/// in front of the service (`X-Accel-Redirect`, `CDN-Cache-Control`) or claims about its own host (`Set-Cookie`).
+/// Fields that are returned to the caller, together with [`CONTENT`] and [`HUBSPOT`]. Other fields may be instructions
+/// to the servers in front of the service (`X-Accel-Redirect`, `CDN-Cache-Control`) or claims about its own host
+/// (`Set-Cookie`).
 const RESPONSE: [&str; 19] = [
     "accept-patch",
     "accept-post",
@@ -63,26 +65,26 @@ const RESPONSE: [&str; 19] = [
     "x-trace",
 ];
 
-/// HubSpot's own fields begin with this: rate limits, correlation ids.
+/// The prefix of HubSpot's own fields: rate limits, correlation ids.
 const HUBSPOT: &str = "x-hubspot-";
 
-/// The fields that `Connection` names, which end with it. In lower case.
+/// The fields that `Connection` names, in lower case. They belong to one connection and are never forwarded.
 #[derive(Debug, Default)]
 pub struct Named(Vec<String>);
 
 impl Named {
-    /// Reads the values of `Connection`.
+    /// Parses the values of `Connection`.
     pub fn by<'a>(connection: impl Iterator<Item = &'a str>) -> Self {
         let names = connection.flat_map(|value| value.split(','));
         Self(names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect())
     }
 
-    /// Whether a field of a request goes on to HubSpot. `name` is in lower case.
+    /// Returns whether a field of a request is forwarded to HubSpot. `name` is in lower case.
     pub fn passes_to_hubspot(&self, name: &str) -> bool {
         self.passes(name, &REQUEST)
     }
 
-    /// Whether a field of an answer goes back to the caller. `name` is in lower case.
+    /// Returns whether a field of a response is returned to the caller. `name` is in lower case.
     pub fn passes_to_caller(&self, name: &str) -> bool {
         self.passes(name, &RESPONSE)
     }

@@ -1,33 +1,34 @@
-//! ProxyPath: a path and query that may be asked of HubSpot on a connection's behalf.
+//! ProxyPath: a path and query that callers may request from HubSpot on a connection's behalf.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// How often a path may be encoded in itself. Nobody does it on purpose.
+/// The maximum number of times that a path may be percent-encoded. No client encodes it more often on purpose.
 const MAX_DECODING_LAYERS: usize = 3;
 
-/// A path and query below HubSpot's API. It leads to no other server, climbs out of nothing, and is none of HubSpot's
-/// OAuth endpoints: there the app's own credentials and tokens are dealt with, which no caller of the proxy has.
+/// A path and query below HubSpot's API. It cannot lead to another server, climb out with dot segments, or reach
+/// HubSpot's OAuth endpoints, which handle the app's own credentials and tokens; callers of the proxy have no access to
+/// those.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyPath {
     path: String,
     query: Option<String>,
 }
 
-/// A path that may not be asked for.
+/// The path is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAllowed;
 
 impl ProxyPath {
-    /// Reads a path (with its first slash) and a query (without the question mark) as they were sent.
+    /// Parses a path (with its first slash) and a query (without the question mark) as they were sent.
     ///
-    /// A path that is one segment is one parameter of a generated client, which escapes the slashes, and all else, in
-    /// the path that it was given: these escapes are removed, once. Nothing else is decoded in what is kept, because a
-    /// slash may also be part of a name.
+    /// A path with a single segment comes from a generated client that treats the whole path as one parameter and
+    /// escapes its slashes and all else: these escapes are removed, once. Nothing else is decoded in the result,
+    /// because a slash may also be part of a name.
     ///
     /// # Errors
-    /// [`NotAllowed`] if the path may not be asked for, or is not written as RFC 3986 section 3.3 has it.
+    /// [`NotAllowed`] if the path is not allowed, or not written as RFC 3986 section 3.3 requires.
     pub fn parse(path: &str, query: Option<&str>) -> Result<Self, NotAllowed> {
         let path = match path.strip_prefix('/') {
             Some(one) if !one.contains('/') => {
@@ -44,24 +45,24 @@ impl ProxyPath {
         Ok(Self { path: path.to_owned(), query: query.map(str::to_owned) })
     }
 
-    /// The path, with the escapes that belong to it.
+    /// Returns the path, with its own escapes.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The query, as it was sent.
+    /// Returns the query as it was sent.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
     }
 
-    /// Whether this is a search in the CRM, which HubSpot counts apart from everything else.
+    /// Returns whether this is a CRM search, for which HubSpot has a separate rate limit.
     pub(crate) fn is_search(&self) -> bool {
         let mut segments = self.path.split('/').filter(|segment| !segment.is_empty());
         segments.next() == Some("crm") && segments.next_back() == Some("search")
     }
 }
 
-/// Unreserved, escapes, sub-delimiters, `:` and `@` (RFC 3986 section 3.3).
+/// Returns whether a path may contain a byte: unreserved, escapes, sub-delimiters, `:` and `@` (RFC 3986 section 3.3).
 fn is_pchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte)
 }
@@ -70,15 +71,15 @@ fn has_whole_escapes(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Looks at the path as it stands and as it reads with each layer of escapes removed: servers on the way differ in how
-/// many they remove, and when.
+/// Checks the path as it stands and after each layer of escapes is removed: servers on the way differ in how many
+/// layers they remove, and when.
 fn is_harmless(path: &str) -> bool {
     let mut layer = Cow::Borrowed(path);
     for _ in 0..=MAX_DECODING_LAYERS {
         if !is_harmless_as_it_stands(&layer) {
             return false;
         }
-        // It is borrowed if there was nothing to decode. An overlong encoding of a dot or a slash is no UTF-8.
+        // It is borrowed if there was nothing to decode. An overlong encoding of a dot or a slash is not UTF-8.
         match percent_decode_str(&layer).decode_utf8() {
             Ok(Cow::Borrowed(_)) => return true,
             Ok(Cow::Owned(inner)) => layer = Cow::Owned(inner),
@@ -90,14 +91,14 @@ fn is_harmless(path: &str) -> bool {
 
 fn is_harmless_as_it_stands(path: &str) -> bool {
     let has_odd_letters = path.chars().any(|letter| letter == '\\' || letter.is_control());
-    // An address may be a name in the CRM (`/crm/v3/objects/companies/https%3A%2F%2F…`), but nothing starts with one.
+    // A URL may be a name in the CRM (`/crm/v3/objects/companies/https%3A%2F%2F…`), but no path starts with one.
     let (first, _) = path.trim_start_matches('/').split_once("://").unwrap_or_default();
     let is_elsewhere = path.starts_with("//") || !first.is_empty() && !first.contains('/');
     !has_odd_letters && !is_elsewhere && !segments(path).any(is_dots) && !is_oauth(path)
 }
 
-/// The segments as a lenient server may read them: up to parameters (`;x=y`), or to a query or fragment that was encoded,
-/// and without spaces around them.
+/// Returns the segments as a lenient server may read them: up to parameters (`;x=y`), or to an encoded query or
+/// fragment, and without spaces around them.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').map(|segment| segment.split([';', '?', '#']).next().unwrap_or_default().trim())
 }
@@ -106,8 +107,9 @@ fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// HubSpot's OAuth endpoints are `/oauth/{version}/…`. Versions and `api` are skipped, and one more word may precede
-/// `oauth`. Behind two words HubSpot's paths name objects and properties, which may be called `oauth`.
+/// Returns whether the path leads to HubSpot's OAuth endpoints, `/oauth/{version}/…`. Versions and `api` are skipped,
+/// and one more word may precede `oauth`. After two words, HubSpot's paths name objects and properties, which may be
+/// called `oauth`.
 fn is_oauth(path: &str) -> bool {
     segments(path)
         // Some servers ignore dots at the end of a name.
@@ -117,7 +119,7 @@ fn is_oauth(path: &str) -> bool {
         .any(|segment| segment.eq_ignore_ascii_case("oauth"))
 }
 
-/// `v3`, `v1.0`, `2026-09`, `2026-09-beta`.
+/// Returns whether a segment is a version: `v3`, `v1.0`, `2026-09`, `2026-09-beta`.
 fn is_version(segment: &str) -> bool {
     segment.strip_prefix(['v', 'V']).unwrap_or(segment).starts_with(|letter: char| letter.is_ascii_digit())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::clock::Timestamp;
 
-/// Where random values come from. Clones share one source.
+/// The source of random values. Clones share one source.
 #[derive(Debug, Clone)]
 pub struct Random(Source);
 
@@ -19,20 +19,20 @@ enum Source {
 }
 
 impl Random {
-    /// The operating system's generator: the only one fit for secrets.
+    /// Returns the operating system's generator, the only source fit for secrets.
     pub fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A sequence that repeats for the same seed, for tests alone.
+    /// Returns a sequence that repeats for the same seed, for tests only.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(seed, Arc::new(AtomicU64::new(0))))
     }
 
-    /// Fresh random bytes.
+    /// Returns random bytes.
     ///
     /// # Panics
-    /// If the operating system has no randomness to give: no secret could be made then.
+    /// If the operating system provides no randomness: no secret could be generated then.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut out = [0; N];
         match &self.0 {
@@ -50,18 +50,18 @@ impl Random {
         out
     }
 
-    /// A number in `0.0..1.0`, evenly spread.
+    /// Returns a number in `0.0..1.0`, evenly distributed.
     pub fn unit(&self) -> f64 {
         let bits = u64::from_le_bytes(self.bytes()) >> 11;
         bits as f64 / (1_u64 << 53) as f64
     }
 
-    /// A random UUID (version 4).
+    /// Returns a random UUID (version 4).
     pub fn uuid(&self) -> Uuid {
         uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
     }
 
-    /// A UUID that begins with a time (version 7).
+    /// Returns a UUID that begins with a time (version 7).
     pub fn uuid_at(&self, now: Timestamp) -> Uuid {
         let ms = u64::try_from(now.unix_ms()).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(ms, &self.bytes()).into_uuid()

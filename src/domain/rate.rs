@@ -1,34 +1,34 @@
-//! Rate: so many calls in so long.
+//! Rate: a number of calls per interval.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// So many calls in any span of this length.
+/// The maximum number of calls in any interval of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many calls; at least one.
+    /// The number of calls; at least one.
     pub calls: u32,
-    /// In how long.
+    /// The length of the interval.
     pub interval: Duration,
 }
 
 impl Rate {
-    /// Whether this allows fewer calls in the long run.
+    /// Returns whether this allows fewer calls in the long run.
     pub(crate) fn is_slower_than(&self, other: &Self) -> bool {
         u128::from(self.calls) * other.interval.as_millis()
             < u128::from(other.calls) * self.interval.as_millis()
     }
 }
 
-/// Not a rate.
+/// Text that is not a rate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoRate;
 
 impl FromStr for Rate {
     type Err = NoRate;
 
-    /// Reads `110/10`: calls, and seconds up to an hour.
+    /// Parses `110/10`: calls, and seconds up to an hour.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (calls, seconds) = text.split_once('/').ok_or(NoRate)?;
         let calls: u32 = calls.trim().parse().map_err(|_| NoRate)?;

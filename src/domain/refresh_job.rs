@@ -1,4 +1,4 @@
-//! TokenRefreshJob: due, leased, backed off, given up.
+//! TokenRefreshJob: the schedule of the refreshes of one connection, and what follows from a failure.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use super::clock::Timestamp;
 use super::failure::{Failure, FailureClass};
 use super::id::ConnectionId;
 
-/// How long a claim holds: three times as long as a call may take.
+/// The length of the lease on a refresh job: three times as long as a call may take.
 pub const REFRESH_LEASE: Duration = Duration::from_secs(60);
 
-/// Between the two refusals that end a connection: time for another replica's success to become visible.
+/// The pause between the two `invalid_grant` responses that suspend a connection: time for the success of another
+/// replica to become visible.
 pub const INVALID_GRANT_PAUSE: Duration = Duration::from_secs(60);
 
-/// Between two probes while our own credentials are refused.
+/// The pause between two refreshes while HubSpot rejects our own credentials.
 pub const OUR_FAULT_PAUSE: Duration = Duration::from_secs(60);
 
 const BACKOFF_BASE: Duration = Duration::from_secs(2);
@@ -22,43 +23,46 @@ const BACKOFF_FLOOR: Duration = Duration::from_millis(500);
 /// A refresh job under a lease: the right to refresh one connection once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRefreshJob {
-    /// Whose job it is.
+    /// The connection to refresh.
     pub connection_id: ConnectionId,
-    /// Rises with every claim and every new pair of tokens; a failure noted under an older number is refused.
+    /// Incremented with every lease and every new pair of tokens; a failure that is recorded under an older number is
+    /// rejected.
     pub fence: i64,
     /// Failed attempts since the last success.
     pub attempts: i64,
-    /// How often in a row HubSpot has said that the grant is no more.
+    /// The number of consecutive `invalid_grant` responses.
     pub invalid_grant_count: i64,
-    /// Whether an earlier holder of the lease vanished in the middle of its call.
+    /// Whether an earlier holder of the lease disappeared during its call.
     pub was_interrupted: bool,
-    /// When the app was uninstalled, if HubSpot's Webhooks Journal says so. It is forgotten with every new pair of tokens.
+    /// The time at which the app was uninstalled, according to HubSpot's Webhooks Journal. Every new pair of tokens
+    /// clears it.
     pub announced_at: Option<Timestamp>,
 }
 
-/// What becomes of a job after a failure.
+/// The next step of a job after a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Try again then.
+    /// The refresh is retried.
     Retry {
-        /// Not before this moment.
+        /// The earliest time of the retry.
         run_at: Timestamp,
         /// Failed attempts so far.
         attempts: i64,
-        /// Refusals in a row so far.
+        /// Consecutive `invalid_grant` responses so far.
         invalid_grant_count: i64,
     },
-    /// The person has to connect anew: the job ends, the token is kept.
+    /// The user must reconnect: the job ends, the tokens are kept.
     GiveUp,
 }
 
 impl TokenRefreshJob {
-    /// What becomes of this job after `failure`. `unit` is a random number in `0.0..1.0`.
+    /// Returns the next step of this job after `failure`. `unit` is a random number in `0.0..1.0`.
     ///
-    /// Only a second refusal of the grant in a row gives up: a single one may be a false alarm, or the echo of a
-    /// refresh that another replica has just made.
-    /// In an `outage` all refreshes are held back together, and the job stays due: when is asked again is then not its
-    /// own affair, and once HubSpot is back nobody sits out a pause.
+    /// Only a second consecutive `invalid_grant` gives up: a single one may be a false alarm, or caused by a refresh
+    /// that another replica has just made.
+    ///
+    /// During an `outage`, the circuit breaker holds all refreshes back together, so the job stays due without a pause
+    /// of its own: once HubSpot is back, it is not delayed further.
     pub fn after(&self, failure: &Failure, now: Timestamp, unit: f64, outage: bool) -> Next {
         let attempts = self.attempts.saturating_add(1);
         match failure.class {
@@ -82,7 +86,7 @@ impl TokenRefreshJob {
         }
     }
 
-    /// What becomes of this job when giving up is out of the question: it is asked about again, more and more rarely.
+    /// Returns the next step of a job that must not give up: it is retried at growing intervals.
     pub fn kept(&self, now: Timestamp, unit: f64) -> Next {
         let pause = backoff(self.attempts, unit).max(INVALID_GRANT_PAUSE);
         Next::Retry {
@@ -93,7 +97,7 @@ impl TokenRefreshJob {
     }
 }
 
-/// Full jitter: anywhere below a bound that doubles with each attempt up to five minutes.
+/// Returns a pause with full jitter: anywhere below a bound that doubles with each attempt up to five minutes.
 pub(crate) fn backoff(attempts: i64, unit: f64) -> Duration {
     let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(16);
     let bound = BACKOFF_CAP.min(BACKOFF_BASE.saturating_mul(1 << doublings));

@@ -1,4 +1,4 @@
-//! `Retry-After` (RFC 9110 section 10.2.3), read and written.
+//! Parsing and writing of `Retry-After` (RFC 9110 section 10.2.3).
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use time::format_description::well_known::Rfc2822;
 
 use super::clock::Timestamp;
 
-/// Reads how long the other side asks to be left alone: a number of seconds, or a date. `None` if it is neither, or past.
+/// Parses the pause that a server asks for, as seconds or as a date; `None` if the text is neither, or the date is
+/// past.
 pub fn parse(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -17,7 +18,7 @@ pub fn parse(text: &str, now: Timestamp) -> Option<Duration> {
     u64::try_from(at - now.unix_seconds()).ok().map(Duration::from_secs)
 }
 
-/// Returns whole seconds, rounded up: whoever waits so long does not come too early.
+/// Returns whole seconds, rounded up, so that a client that waits this long does not come too early.
 pub fn seconds(pause: Duration) -> u64 {
     u64::try_from(pause.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }

@@ -6,23 +6,23 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// Scopes in the order they were given, each once.
+/// Scopes in the order in which they were given, without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, sea_orm::DeriveValueType)]
 #[sea_orm(value_type = "String")]
 pub struct Scopes(Vec<String>);
 
 impl Scopes {
-    /// Reads a list separated by spaces or commas.
+    /// Parses a list separated by spaces or commas.
     pub fn parse(text: &str) -> Self {
         text.split([' ', ',', '\t', '\n', '\r']).collect()
     }
 
-    /// Those of `self` that are not in `granted`.
+    /// Returns the scopes of `self` that are not in `granted`.
     pub(crate) fn missing_from(&self, granted: &Self) -> Self {
         self.0.iter().filter(|scope| !granted.0.contains(scope)).collect()
     }
 
-    /// Returns the scopes of both, each once.
+    /// Returns the scopes of both, without duplicates.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         self.iter().chain(other.iter()).collect()
@@ -34,17 +34,17 @@ impl Scopes {
         std::iter::once("oauth").chain(self.iter()).collect()
     }
 
-    /// Whether both have the same, in whatever order.
+    /// Returns whether both contain the same scopes, in any order.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.missing_from(other).is_empty() && other.missing_from(self).is_empty()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no scopes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The scopes one by one.
+    /// Returns the scopes.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! [`Secret`] and [`Sealed`]: plaintext that cannot be printed, and ciphertext. Only the keyring leads from one to the
+//! [`Secret`] and [`Sealed`]: plaintext that cannot be printed, and ciphertext. Only the keyring converts one into the
 //! other.
 
 use std::collections::BTreeSet;
@@ -20,22 +20,22 @@ use super::text_enum::{UnknownText, not_a_number};
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the secret over.
+    /// Wraps a plaintext.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// 256 random bits in base64url (43 characters): states, cookie values, verifiers.
+    /// Generates 256 random bits in base64url (43 characters): states, cookie values, verifiers.
     pub fn random(random: &Random) -> Self {
         Self::new(URL_SAFE_NO_PAD.encode(random.bytes::<32>()))
     }
 
-    /// The plaintext. Say why at the place where it is used.
+    /// Returns the plaintext. Callers should say why they need it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// A key for one purpose, from this one secret (HKDF-SHA256, RFC 5869): knowing one tells nothing of another.
+    /// Derives a key for one purpose (HKDF-SHA256, RFC 5869). Knowing one derived key reveals nothing about another.
     pub fn derive<const N: usize>(&self, purpose: &str) -> Zeroizing<[u8; N]> {
         let mut key = Zeroizing::new([0; N]);
         Hkdf::<Sha256>::new(Some(b"hubspot-connect"), self.0.as_bytes())
@@ -44,18 +44,18 @@ impl Secret {
         key
     }
 
-    /// SHA-256 of the secret, which is all that the database keeps of values that only need to be recognised.
+    /// Returns the SHA-256 of the secret. The database stores only this of values that only have to be recognised.
     pub fn hash(&self) -> Hash {
         Hash(Sha256::digest(self.0.as_bytes()).into())
     }
 }
 
-/// Fewer distinct bytes than a random secret of 32 digits has, but for one in ten million (one in a thousand if the digits
-/// are decimal).
+/// A random secret of 32 hexadecimal digits has fewer distinct bytes than this only once in ten million (once in a
+/// thousand if the digits are decimal).
 const MIN_DISTINCT_BYTES: usize = 8;
 
-/// Whether a secret was typed rather than drawn at random: it has few distinct bytes, repeats a part of itself, or
-/// mostly counts on by one step (`aaaa`, `abcabc`, `0123…`).
+/// Returns whether a secret was typed rather than generated at random: it has few distinct bytes, repeats a part of
+/// itself, or mostly counts in steps of one size (`aaaa`, `abcabc`, `0123…`).
 pub(crate) fn is_guessable(secret: &[u8]) -> bool {
     let distinct: BTreeSet<&u8> = secret.iter().collect();
     let repeats = (1..=secret.len() / 2).any(|period| secret[period..] == secret[..secret.len() - period]);
@@ -80,12 +80,12 @@ pub struct Hash([u8; 32]);
 not_a_number!(Hash);
 
 impl Hash {
-    /// The hash as bytes.
+    /// Returns the hash as bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The hash in base64url, as the database keeps it.
+    /// Returns the hash in base64url, as the database stores it.
     pub fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
@@ -94,7 +94,7 @@ impl Hash {
         Self::parse(text).ok_or(UnknownText)
     }
 
-    /// Reads a hash in base64url: 43 characters, in the one spelling there is.
+    /// Parses a hash in base64url: 43 characters, in the only valid spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         bytes.try_into().ok().map(Self)
@@ -109,10 +109,10 @@ impl PartialEq for Hash {
 
 impl Eq for Hash {}
 
-/// A secret under an encryption key: safe to store, useless without the key.
+/// A secret encrypted under one of the keys: safe to store, useless without the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// Which key: the first eight hexadecimal digits of its SHA-256.
+    /// The key: the first eight hexadecimal digits of its SHA-256.
     pub key_id: String,
     /// A Fernet token.
     pub ciphertext: String,

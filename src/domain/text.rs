@@ -1,4 +1,4 @@
-//! Text from outside that is shown to people: on pages, in logs, on a terminal.
+//! Text from outside that is displayed: on pages, in logs, on a terminal.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +15,17 @@ const UNFIT: [GeneralCategory; 5] = [
     GeneralCategory::PrivateUse,
 ];
 
-/// Whether a character controls, hides or reorders the text around it, or shows nothing of its own: control and format
-/// characters, line and paragraph separators, private use, noncharacters, and what Unicode lets a font leave out
-/// (UAX #44, `Default_Ignorable_Code_Point`). Letters that are not assigned yet are fit: a later Unicode may name them.
+/// Returns whether a character controls, hides or reorders the text around it, or shows nothing of its own: control and
+/// format characters, line and paragraph separators, private use, noncharacters, and characters that Unicode lets a
+/// font leave out (UAX #44, `Default_Ignorable_Code_Point`). Unassigned characters are fit: a later Unicode may assign
+/// them.
 pub fn is_unfit(c: char) -> bool {
     UNFIT.contains(&CodePointMapData::<GeneralCategory>::new().get(c))
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
         || CodePointSetData::new::<NoncharacterCodePoint>().contains(c)
 }
 
-/// All characters that [`is_unfit`] finds.
+/// Returns all characters for which [`is_unfit`] is true.
 pub fn unfit_characters() -> BTreeSet<char> {
     let categories = CodePointMapData::<GeneralCategory>::new();
     let ranges = UNFIT.into_iter().flat_map(|category| categories.iter_ranges_for_value(category));
@@ -33,9 +34,9 @@ pub fn unfit_characters() -> BTreeSet<char> {
     ranges.chain(ignorable).chain(noncharacters).flatten().filter_map(char::from_u32).collect()
 }
 
-/// Whether a text may be shown as a name. Joiners are part of Persian and Indic names and of emoji, and variation
-/// selectors of Japanese and Mongolian names and of emoji, so each may follow a visible character: first one selector,
-/// then one joiner. Any more would only hide something. A name is only shown, never compared.
+/// Returns whether a text may be displayed as a name. Joiners are part of Persian and Indic names and of emoji, and
+/// variation selectors of Japanese and Mongolian names and of emoji, so each may follow a visible character: first one
+/// selector, then one joiner. Any more would only hide something. A name is only displayed, never compared.
 pub fn is_name(text: &str) -> bool {
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -48,17 +49,17 @@ pub fn is_name(text: &str) -> bool {
     text.chars().any(|c| !c.is_whitespace() && !is_unfit(c))
 }
 
-/// Whether a character selects a variant of the one before it.
+/// Returns whether a character selects a variant of the one before it.
 pub fn is_selector(c: char) -> bool {
     CodePointSetData::new::<VariationSelector>().contains(c)
 }
 
-/// Whether a character joins or parts the letters around it.
+/// Returns whether a character joins or separates the letters around it.
 pub fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// The text without its unfit characters.
+/// Returns the text without its unfit characters.
 pub fn visible(text: &str) -> String {
     text.chars().filter(|c| !is_unfit(*c)).collect()
 }

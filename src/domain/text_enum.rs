@@ -1,13 +1,13 @@
-//! Enums with a stable text for each variant: the one way in which statuses, types and codes are written, read and
+//! Enums with a stable text for each variant: the only way in which statuses, types and codes are written, parsed and
 //! described.
 
-/// A text that no variant has; a later release may have stored it.
+/// Text that matches no variant; a later release may have stored it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a stored word is not known to this release")]
 pub struct UnknownText;
 
-/// Declares such an enum, with the error of reading a text that is none of its own. Two variants of one text do not
-/// compile without a warning.
+/// Declares such an enum, with the error for text that matches none of its variants. Two variants with the same text
+/// cause a compiler warning.
 macro_rules! text_enum {
     (
         $(#[doc = $doc:literal])+
@@ -74,7 +74,7 @@ macro_rules! text_enum {
 }
 pub(crate) use text_enum;
 
-/// Lets a text be the primary key of an entity: sea-orm asks of every key whether a number can become one.
+/// Lets a text be the primary key of an entity: sea-orm requires that every key type can be converted from a number.
 macro_rules! not_a_number {
     ($name:ty) => {
         impl sea_orm::TryFromU64 for $name {

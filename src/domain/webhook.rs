@@ -1,47 +1,49 @@
-//! Webhook endpoints and deliveries: who is told what, and when again.
+//! Webhook endpoints and deliveries: limits, outcomes and retries.
 
 use std::time::Duration;
 
 use super::text_enum::{UnknownText, text_enum};
 
-/// How many endpoints there may be. With [`DELIVERIES_PER_ENDPOINT`] it bounds what one process has under way.
+/// The maximum number of endpoints per project. With [`DELIVERIES_PER_ENDPOINT`], it bounds the deliveries of a project
+/// that one process has in flight.
 pub const MAX_ENDPOINTS: usize = 16;
 
-/// How many deliveries to one endpoint are under way in one process: a slow receiver holds up nobody but itself.
+/// The maximum number of deliveries in flight per endpoint and process, so that a slow receiver delays only itself.
 pub const DELIVERIES_PER_ENDPOINT: usize = 4;
 
-/// How long a claim holds: several times as long as a delivery may take.
+/// The length of the lease on a delivery: several times as long as a delivery may take.
 pub const DELIVERY_LEASE: Duration = Duration::from_secs(60);
 
-/// How long the older secret signs beside the newer one, unless said otherwise.
+/// The default time for which the older secret signs beside the newer one.
 pub const DEFAULT_SECRET_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
-/// The pauses after the failed attempts: three days and a bit. After the last one a delivery has failed.
+/// The pauses after failed attempts, in seconds: a little over three days in total. After the last one, the delivery
+/// fails.
 const RETRY_PAUSES: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
-/// A receiver is left alone for as long as it asks, but no longer than this.
+/// The maximum pause that a receiver can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// What has waited for so long is not delivered any more: all pauses with their unevenness, and a wish.
+/// The age at which a waiting delivery is given up: all pauses with their jitter, and one that a receiver asked for.
 pub const MAX_DELIVERY_AGE: Duration = Duration::from_secs(5 * 24 * 3600);
 
-/// How many deliveries to one endpoint may wait. Beyond that the oldest have failed.
+/// The maximum number of waiting deliveries per endpoint. Beyond it, the oldest fail.
 pub const MAX_WAITING_DELIVERIES: u64 = 100_000;
 
 text_enum! {
-    /// Why an endpoint is disabled.
+    /// The reason an endpoint is disabled.
     pub enum DisabledReason: UnknownText {
         /// The receiver has answered 410.
         Gone = "gone",
         /// The host's backend has disabled it.
         ByRequest = "by_request",
-        /// The operator has given up the encryption key of its secrets.
+        /// The operator has declared the encryption key of its secrets lost.
         KeyLost = "key_lost",
     }
 }
 
 text_enum! {
-    /// Why an attempt to deliver failed.
+    /// The reason a delivery attempt failed.
     pub enum DeliveryError: UnknownText {
         /// The URL, or the address of its host, is not allowed.
         Blocked = "blocked",
@@ -51,13 +53,13 @@ text_enum! {
         NoClient = "no_client",
         /// The receiver did not answer in time.
         Timeout = "timeout",
-        /// There is no connection to the receiver.
+        /// The receiver could not be reached.
         Unreachable = "unreachable",
-        /// The receiver's answer cannot be understood.
+        /// The receiver's response is not understood.
         BadAnswer = "bad_answer",
         /// The receiver answered with a redirect.
         Redirected = "redirected",
-        /// The receiver answered with another status than 2xx.
+        /// The receiver answered with a status other than 2xx.
         HttpStatus = "http_status",
         /// The encryption key of the endpoint's secrets is not configured.
         UnknownKey = "unknown_key",
@@ -69,41 +71,41 @@ text_enum! {
 text_enum! {
     /// The status of a delivery.
     pub enum DeliveryStatus: UnknownText {
-        /// To be tried, for the first time or again.
+        /// It waits for its first attempt or for a retry.
         Pending = "pending",
-        /// The receiver has taken it.
+        /// The receiver has accepted it.
         Delivered = "delivered",
-        /// It is given up. It can be replayed for as long as its event is remembered.
+        /// It was given up. It can be replayed for as long as its event is kept.
         Failed = "failed",
     }
 }
 
-/// What came of one attempt.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was a response.
     pub status: Option<u16>,
-    /// Why it failed; `None` if it did not.
+    /// The error; `None` if the attempt succeeded.
     pub error: Option<DeliveryError>,
-    /// How long the receiver asks to be left alone.
+    /// The pause that the receiver asks for.
     pub retry_after: Option<Duration>,
 }
 
-/// What follows from an attempt.
+/// The next step after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// The receiver has taken it.
+    /// The receiver has accepted the delivery.
     Delivered,
-    /// Again after this pause.
+    /// The delivery is retried after this pause.
     Again(Duration),
-    /// It is given up.
+    /// The delivery is given up.
     Failed,
-    /// The receiver wants no more of anything (410): it is given up, and so is the endpoint.
+    /// The receiver wants no more deliveries (410): the delivery is given up, and the endpoint is disabled.
     Gone,
 }
 
 impl Attempt {
-    /// What follows if `attempts` have failed before this one. `unit` is a random number in `0.0..1.0`.
+    /// Returns the next step if `attempts` have failed before this one. `unit` is a random number in `0.0..1.0`.
     pub fn after(&self, attempts: i64, unit: f64) -> After {
         if self.error.is_none() {
             return After::Delivered;
@@ -114,18 +116,18 @@ impl Attempt {
         let Some(pause) = usize::try_from(attempts).ok().and_then(|at| RETRY_PAUSES.get(at)) else {
             return After::Failed;
         };
-        // A tenth more or less, so that what has failed together does not come back together.
+        // A tenth more or less, so that deliveries that failed together are not retried together.
         let own = Duration::from_secs(*pause).mul_f64(0.9 + 0.2 * unit);
         After::Again(own.max(self.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)))
     }
 }
 
-/// Hosts that the operator vouches for: they may be private, and plain http.
+/// Hosts that the operator trusts: they may be private and use plain http.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<(String, Option<u16>)>);
 
 impl AllowedHosts {
-    /// Adds `host` or `host:port`, as it stands in a URL. `false` if it is neither.
+    /// Adds `host` or `host:port`, as it appears in a URL. Returns `false` if the text is neither.
     pub fn add(&mut self, item: &str) -> bool {
         let Ok(url) = url::Url::parse(&format!("http://{item}/")) else { return false };
         let plain = url.path() == "/" && url.username().is_empty() && url.query().is_none();
@@ -135,7 +137,7 @@ impl AllowedHosts {
         true
     }
 
-    /// Whether this URL leads to one of them.
+    /// Returns whether this URL leads to one of them.
     pub fn has(&self, url: &url::Url) -> bool {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
         self.0.iter().any(|(known, only)| known == host && only.is_none_or(|only| Some(only) == port))

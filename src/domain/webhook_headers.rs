@@ -1,4 +1,4 @@
-//! Header fields that an endpoint of the host's backend wants with each message, such as `Authorization`.
+//! Header fields that an endpoint requires with each message, such as `Authorization`.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use thiserror::Error;
 
 use super::secret::Secret;
 
-/// How many there may be.
+/// The maximum number of fields.
 pub const MAX_HEADERS: usize = 8;
-/// How long a value may be, in bytes.
+/// The maximum length of a value, in bytes.
 pub const MAX_VALUE: usize = 1024;
 
-/// Fields that the service sets itself, or that belong to a connection (RFC 9110 section 7.6.1). With a hyphen at the end:
-/// all whose names begin so.
+/// Fields that the service sets itself, or that belong to a connection (RFC 9110 section 7.6.1). An entry that ends
+/// with a hyphen reserves all names with this prefix.
 pub const RESERVED: [&str; 11] = [
     "connection",
     "content-",
@@ -31,25 +31,25 @@ pub const RESERVED: [&str; 11] = [
 #[derive(Debug, Clone, Default)]
 pub struct WebhookHeaders(BTreeMap<String, Secret>);
 
-/// Why a list of header fields is refused.
+/// The reason a list of header fields is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidHeaders {
     /// There are more than [`MAX_HEADERS`].
     #[error("must have at most 8 header fields")]
     TooMany,
-    /// The name of a field that is reserved, repeated, or not a name at all.
+    /// The name is reserved, repeated, or not a field name at all.
     #[error("is not a header field that can be set")]
     Name(String),
-    /// The name of a field whose value is too long, or has other than visible ASCII characters and spaces.
+    /// The value of this field is too long, or has characters other than visible ASCII and spaces.
     #[error("must have at most 1024 visible ASCII characters and spaces")]
     Value(String),
 }
 
 impl WebhookHeaders {
-    /// Checks header fields; their names are kept in lower case.
+    /// Checks header fields; names are stored in lower case.
     ///
     /// # Errors
-    /// [`InvalidHeaders`] if one of them cannot be sent.
+    /// [`InvalidHeaders`] if a field cannot be sent.
     pub fn parse(fields: impl IntoIterator<Item = (String, Secret)>) -> Result<Self, InvalidHeaders> {
         let mut kept = BTreeMap::new();
         for (given, value) in fields {
@@ -71,7 +71,7 @@ impl WebhookHeaders {
     }
 }
 
-/// Whether this is a token (RFC 9110 section 5.6.2) that nothing else uses.
+/// Returns whether this is a token (RFC 9110 section 5.6.2) that is not reserved.
 fn is_free(name: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let is_reserved = RESERVED.iter().any(|reserved| match reserved.ends_with('-') {

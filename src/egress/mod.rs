@@ -1,5 +1,5 @@
-//! The one HTTP client: no redirects, and the proxies that the configuration names. How long a whole call may take is for its caller to
-//! say: the client's own deadline would throw away an answer that came while the process stood still.
+//! The HTTP client: no redirects, and the configured proxies. Callers set the time limit of a whole call: the client's
+//! own deadline would discard a response that arrived while the process was suspended.
 
 pub(crate) mod ssrf;
 
@@ -14,21 +14,21 @@ use url::Url;
 use crate::domain::proxies::Proxies;
 use ssrf::{Lookup, Reach, SsrfGuard};
 
-/// How long a connection may take to come up.
+/// The time limit for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where systems keep their CA certificates in one file: Debian and Alpine, Fedora, openSUSE.
+/// The files in which systems keep all their CA certificates: Debian and Alpine, Fedora, openSUSE.
 const BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
-/// The client could not be built, for want of CA certificates as a rule.
+/// The client cannot be built, usually because CA certificates are missing.
 #[derive(Debug, Error)]
 #[error("the HTTPS client could not be created: are CA certificates installed (package ca-certificates)?")]
 pub struct EgressError(#[from] reqwest::Error);
 
 /// Builds the client.
 ///
-/// It follows no redirect: a redirected token request would carry the client secret to wherever it points.
+/// It follows no redirects: a redirected token request would send the client secret to the redirect target.
 ///
 /// # Errors
 /// [`EgressError`] if there are no CA certificates to trust.
@@ -36,14 +36,14 @@ pub fn client(proxies: &Proxies) -> Result<Client, EgressError> {
     build(|| through(builder(), proxies))
 }
 
-/// Clients for addresses that others have named. A direct call goes to checked addresses only. A proxy resolves names by
-/// itself, so the check of addresses is the proxy's. No connection is kept, so each request is checked again. An IP address
-/// in the URL itself is not resolved; the caller has to check it.
+/// Clients for hosts that callers have named. A direct call connects to checked addresses only. A proxy resolves names
+/// itself, so the check of addresses is the proxy's task. Connections are not reused, so each request is checked again.
+/// An IP address in the URL is not resolved; the caller must check it.
 #[derive(Debug)]
 pub struct UntrustedHostClients {
     ssrf: Arc<SsrfGuard>,
     proxies: Proxies,
-    /// Built when they are first needed: most services have neither webhooks nor a journal.
+    /// Built on first use: most services have neither webhooks nor a journal.
     direct: OnceLock<Client>,
     proxied: OnceLock<Client>,
 }
@@ -81,7 +81,7 @@ impl UntrustedHostClients {
 }
 
 fn build(make: impl Fn() -> reqwest::Result<ClientBuilder>) -> Result<Client, EgressError> {
-    // Installing twice is harmless and says so by an error: the first one stays.
+    // A second installation fails harmlessly: the first provider stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let trusted = bundle().and_then(|bundle| make().ok()?.tls_certs_only(bundle).build().ok());
     match trusted {
@@ -108,11 +108,11 @@ fn builder() -> ClientBuilder {
         .user_agent(concat!("hubspot-connect/", env!("CARGO_PKG_VERSION")))
 }
 
-/// The system's CA certificates from their one file. Left to itself the client reads the folder with the same hundreds
-/// of certificates as well, which takes a third of a start. It is left to itself where there is no such file, or where
-/// one of its certificates cannot be read.
+/// Returns the system's CA certificates from their single file. By default, the client also reads the folder with the
+/// same hundreds of certificates, which takes a third of the start time. `None`, and with it the default, if there is
+/// no such file or if one of its certificates cannot be parsed.
 ///
-/// They are read once: every client of a process trusts the same.
+/// They are read once: all clients of a process trust the same certificates.
 fn bundle() -> Option<Vec<reqwest::Certificate>> {
     static BUNDLE: OnceLock<Option<Vec<reqwest::Certificate>>> = OnceLock::new();
     BUNDLE.get_or_init(read_bundle).clone()
@@ -132,8 +132,8 @@ fn certificates(file: &Path) -> Option<Vec<reqwest::Certificate>> {
     reqwest::Certificate::from_pem_bundle(&std::fs::read(file).ok()?).ok()
 }
 
-/// Certificates that somebody has put into the folder without making the file anew. Those that are in the file are
-/// links in the folder.
+/// Returns the certificates that an operator has put into the folder without rebuilding the file. The certificates in
+/// the file are only links in the folder.
 fn beside(file: &Path) -> Vec<PathBuf> {
     let entries = file.parent().and_then(|folder| std::fs::read_dir(folder).ok());
     let files = entries.into_iter().flatten().flatten();
@@ -141,8 +141,8 @@ fn beside(file: &Path) -> Vec<PathBuf> {
     files.map(|entry| entry.path()).filter(|path| path != file).collect()
 }
 
-/// The file to read, given the file and the folder that the environment names, and whether its folder counts as well. A
-/// folder elsewhere has more than the file: `None`.
+/// Returns the file to read, given the file and the folder that the environment names, and whether its folder is read
+/// as well. `None` if the folder is elsewhere, because it may have other certificates than the file.
 fn bundle_file(file: Option<PathBuf>, folder: Option<&Path>) -> Option<(PathBuf, bool)> {
     match (file, folder) {
         (None, None) => {

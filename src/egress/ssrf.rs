@@ -1,7 +1,7 @@
-//! Keeps requests to addresses that others have named away from places that are not public.
+//! SSRF protection: keeps requests to hosts that callers have named away from private addresses.
 //!
-//! Such a request comes from inside the operator's network. So a name is resolved once for each request, refused if any
-//! of its addresses may not be reached, and connected to at the checked addresses alone (OWASP, Server Side Request
+//! Such requests come from inside the operator's network. A name is therefore resolved once per request, rejected if
+//! any of its addresses is not allowed, and connected to at the checked addresses only (OWASP, Server Side Request
 //! Forgery Prevention).
 
 use std::error::Error;
@@ -16,13 +16,13 @@ use thiserror::Error;
 
 use crate::domain::network::is_public;
 
-/// Finds the addresses of a name.
+/// A resolver of host names.
 pub trait Lookup: Send + Sync + fmt::Debug {
-    /// The addresses of this name.
+    /// Returns the addresses of this name.
     fn lookup(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
 }
 
-/// The system's own way.
+/// The system's resolver.
 #[derive(Debug)]
 pub struct SystemLookup;
 
@@ -36,19 +36,19 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// How far a request may reach.
+/// The addresses that a request may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// To the public internet.
+    /// The public internet.
     Public,
-    /// To the public internet and to this machine.
+    /// The public internet and this machine.
     PublicOrHere,
-    /// Anywhere: the operator vouches for the host.
+    /// Any address: the operator trusts the host.
     Anywhere,
 }
 
 impl Reach {
-    /// Whether this address may be connected to.
+    /// Returns whether this address may be connected to.
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
             Self::Public => is_public(address),
@@ -58,7 +58,7 @@ impl Reach {
     }
 }
 
-/// Resolves names, and lets none through that leads too far.
+/// Resolves names, and rejects those with an address out of reach.
 #[derive(Debug)]
 pub struct SsrfGuard {
     lookup: Arc<dyn Lookup>,
@@ -66,13 +66,13 @@ pub struct SsrfGuard {
 }
 
 impl SsrfGuard {
-    /// A guard that asks `lookup` for addresses.
+    /// Returns a guard that resolves names with `lookup`.
     pub fn new(lookup: Arc<dyn Lookup>, reach: Reach) -> Self {
         Self { lookup, reach }
     }
 }
 
-/// The addresses of a name are not all allowed. It comes back out of the HTTP client as the cause of its error.
+/// One of a name's addresses is not allowed. The HTTP client returns it as the cause of its error.
 #[derive(Debug, Error)]
 #[error("not a public address")]
 struct Blocked;
@@ -91,7 +91,7 @@ impl Resolve for SsrfGuard {
     }
 }
 
-/// Whether a request failed because a [`SsrfGuard`] refused the address.
+/// Returns whether a request failed because an [`SsrfGuard`] rejected the address.
 pub fn was_blocked(why: &reqwest::Error) -> bool {
     let mut cause = why.source();
     while let Some(inner) = cause {

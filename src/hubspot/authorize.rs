@@ -1,4 +1,4 @@
-//! Where the person approves: HubSpot's authorize URL.
+//! HubSpot's authorization URL.
 
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
 use url::Url;
@@ -9,18 +9,18 @@ use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 
-/// What the person is asked for.
+/// The parameters of the authorization URL.
 #[derive(Debug)]
 pub struct Authorize<'a> {
     /// The state (RFC 6749 section 10.12).
     pub state: &'a Secret,
-    /// Scopes the account must grant.
+    /// Scopes that the account must grant.
     pub scopes: &'a Scopes,
-    /// Scopes the account may lack.
+    /// Scopes that the account may lack.
     pub optional_scopes: &'a Scopes,
-    /// The PKCE verifier whose challenge is sent (RFC 7636), where PKCE is on.
+    /// The PKCE verifier whose challenge is sent (RFC 7636), if PKCE is enabled.
     pub pkce: Option<&'a Secret>,
-    /// The account to choose beforehand.
+    /// The account to preselect.
     pub portal_id: Option<PortalId>,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn url(client: &OAuth, settings: &Settings, ask: &Authorize<'_>) -> U
         .set_redirect_uri(redirect)
         .add_scopes(ask.scopes.iter().map(|scope| Scope::new(scope.to_owned())));
     if !ask.optional_scopes.is_empty() {
-        // HubSpot's own SDKs spell it in the singular.
+        // HubSpot's own SDKs use the singular.
         request = request.add_extra_param("optional_scope", ask.optional_scopes.to_string());
     }
     if let Some(verifier) = ask.pkce {
@@ -39,7 +39,7 @@ pub(super) fn url(client: &OAuth, settings: &Settings, ask: &Authorize<'_>) -> U
         request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
     }
     let (mut url, _) = request.url();
-    // HubSpot's documentation and SDKs write a space as %20; a plus sign of the text itself is %2B by now.
+    // HubSpot's documentation and SDKs encode a space as %20; a literal plus sign is already %2B here.
     let query = url.query().unwrap_or_default().replace('+', "%20");
     url.set_query(Some(&query));
     if let Some(portal_id) = ask.portal_id {
@@ -48,7 +48,7 @@ pub(super) fn url(client: &OAuth, settings: &Settings, ask: &Authorize<'_>) -> U
     url
 }
 
-/// `/oauth/authorize` becomes `/oauth/{portal_id}/authorize`: HubSpot then asks for that account.
+/// Changes `/oauth/authorize` to `/oauth/{portal_id}/authorize`, so that HubSpot preselects that account.
 fn preselect(url: &mut Url, portal_id: PortalId) {
     if let Some(parent) = url.path().strip_suffix("/authorize") {
         let path = format!("{parent}/{portal_id}/authorize");

@@ -1,4 +1,4 @@
-//! One call over the wire: send, cap, and tell a usable answer from every other.
+//! One HTTP call to HubSpot: sends it, limits it, and separates usable responses from all others.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::retry_after;
 
-/// More than any answer of HubSpot's needs; an endless one is cut here.
+/// The maximum size of a response; larger than any that HubSpot needs.
 pub(super) const MAX_BODY: usize = 64 * 1024;
-/// However long HubSpot asks us to wait, an hour later we look again.
+/// The maximum pause that HubSpot can ask for; after an hour the service tries again.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How long a whole call may take, in steps.
+/// The time limit for a whole call, in steps.
 const CALL_TIMEOUT_STEPS: u32 = 20;
 const TIMEOUT_STEP: Duration = Duration::from_secs(1);
 
-/// The means to call HubSpot.
+/// The HTTP client and the clock for calls to HubSpot.
 #[derive(Debug)]
 pub(super) struct Calls {
     pub http: reqwest::Client,
     pub clock: Clock,
 }
 
-/// An answer that came to its end.
+/// A complete response.
 pub(super) struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
@@ -45,8 +45,8 @@ impl<'c> AsyncHttpClient<'c> for Calls {
 }
 
 impl Calls {
-    /// A call to the token endpoint for the OAuth client. It hands on what that can read: a success in JSON as 200, a
-    /// refusal with its body. The label of the content is not looked at: HubSpot's edge mislabels it at times.
+    /// Calls the token endpoint for the OAuth client. Returns what that client can parse: a success in JSON as 200, a
+    /// refusal with its body. The content type is ignored: HubSpot's edge servers sometimes set the wrong one.
     async fn token(&self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
         let (parts, body) = request.into_parts();
         let call = self.http.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
@@ -70,8 +70,8 @@ impl Calls {
         }
     }
 
-    /// Makes a call whose answer is no refusal of a token: its status says what it means, and its body may be up to so
-    /// many bytes of anything.
+    /// Makes a call and returns the response, unless HubSpot is busy or redirects. The caller interprets the status and
+    /// the body, which may have up to `max_body` bytes.
     pub async fn ask(&self, call: RequestBuilder, max_body: usize) -> Result<Answer, Failure> {
         within(CALL_TIMEOUT_STEPS, TIMEOUT_STEP, self.answer(call, max_body))
             .await
@@ -108,18 +108,18 @@ impl Calls {
         Ok(Answer { status, body })
     }
 
-    /// Returns how long HubSpot asks to be left alone.
+    /// Returns how long HubSpot asks to wait.
     pub fn retry_after(&self, headers: &reqwest::header::HeaderMap) -> Option<Duration> {
         let text = headers.get("retry-after")?.to_str().ok()?;
         Some(retry_after::parse(text, self.clock.now())?.min(MAX_RETRY_AFTER))
     }
 }
 
-/// Waits for so many steps; `None` if there is no answer by then.
+/// Waits for this many steps; `None` if there is no response by then.
 ///
-/// A deadline would pass while the process stands still (SIGSTOP, a virtual machine that is moved), and an answer that
-/// has come meanwhile would be thrown away unread, with the refresh token in it. However long it stands still, that is
-/// one step.
+/// A single deadline would pass while the process is suspended (SIGSTOP, a virtual machine that is moved), and a
+/// response that has arrived in the meantime would be discarded unread, with the refresh token in it. A suspension of
+/// any length counts as one step.
 async fn within<T>(steps: u32, step: Duration, answer: impl Future<Output = T>) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
     for _ in 0..steps {
@@ -130,7 +130,7 @@ async fn within<T>(steps: u32, step: Duration, answer: impl Future<Output = T>) 
     None
 }
 
-/// The body of an answer, if it has so many bytes at most.
+/// Returns the body of a response, if it has at most `max` bytes.
 pub(super) async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|why| error::unanswered(&why))? {
@@ -154,9 +154,9 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let call = tokio::spawn(within(5, SHORT, answered));
         tokio::task::yield_now().await;
-        // Nothing on this thread moves, past all of the steps.
+        // Blocks this thread for longer than all of the steps.
         std::thread::sleep(SHORT * 20);
-        // Whoever reads from the line is woken with the clock, and needs a moment.
+        // A reader of the connection wakes up at the same time as the timer, and needs a moment.
         tokio::spawn(async move {
             tokio::time::sleep(SHORT / 2).await;
             answer.send(7)

@@ -1,4 +1,4 @@
-//! What an answer means: whose trouble it is, and under which stable code it is told.
+//! Classifies responses of HubSpot: where the fault is, and the stable code of the failure.
 
 use oauth2::RequestTokenError;
 use thiserror::Error;
@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::wire::ErrorBody;
 use crate::domain::failure::{Failure, FailureCode};
 
-/// What was asked for: the same refusal means another thing for a code than for a refresh token.
+/// The kind of request: the same refusal means something else for a code than for a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Exchange,
@@ -14,12 +14,13 @@ pub(super) enum Asked {
     Other,
 }
 
-/// A call that gave no answer the OAuth client could read.
+/// A call without a response that the OAuth client could parse.
 #[derive(Debug, Error)]
 #[error("no usable response: {}", .0.code)]
 pub(super) struct NoAnswer(pub Failure);
 
-/// What a failed token request means. The parse error is never printed: it carries the whole body, tokens included.
+/// Returns the failure of a token request. The parse error is never printed: it contains the whole body, tokens
+/// included.
 pub(super) fn failure(why: RequestTokenError<NoAnswer, ErrorBody>, asked: Asked) -> Failure {
     match why {
         RequestTokenError::Request(NoAnswer(failure)) => failure,
@@ -30,7 +31,7 @@ pub(super) fn failure(why: RequestTokenError<NoAnswer, ErrorBody>, asked: Asked)
     }
 }
 
-/// What a refusal with this body means, outside of the token endpoint.
+/// Returns the failure for a refusal with this body, from an endpoint other than the token endpoint.
 pub(super) fn refused_body(body: &[u8], asked: Asked) -> Failure {
     serde_json::from_slice(body).map_or_else(
         |_| Failure::our_fault(FailureCode::ProviderRefused),
@@ -38,8 +39,8 @@ pub(super) fn refused_body(body: &[u8], asked: Asked) -> Failure {
     )
 }
 
-/// Reads `error` (RFC 6749 section 5.2) and HubSpot's own `status`, whichever is there. A refusal that is not known is
-/// taken for our fault: that harms no connection.
+/// Classifies a refusal by `error` (RFC 6749 section 5.2) or HubSpot's own `status`, whichever is there. An unknown
+/// refusal counts as our fault, because that harms no connection.
 fn refused(body: &ErrorBody, asked: Asked) -> Failure {
     let error = body.error.as_deref().unwrap_or_default();
     match body.status.as_deref().unwrap_or_default() {
@@ -68,7 +69,7 @@ fn dead(asked: Asked) -> Failure {
     })
 }
 
-/// What it means that no answer came.
+/// Returns the failure of a call without a response.
 pub(super) fn unanswered(why: &reqwest::Error) -> Failure {
     match (why.is_timeout(), why.is_connect()) {
         (true, true) => Failure::transient(FailureCode::ProviderTimeout),

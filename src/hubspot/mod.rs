@@ -1,8 +1,8 @@
-//! HubSpot: authorize URL, exchange, refresh, introspect, revoke, account details.
+//! HubSpot's API: authorize URL, exchange, refresh, introspect, revoke, account details.
 //!
-//! Spoken are the dated endpoints and `v3`: `POST /oauth/{version}/token`, `…/introspect`, `…/revoke`, everything in a
-//! form body, the client's credentials too (HubSpot developer docs, "OAuth tokens API"). Every answer is read
-//! leniently, because a success that is not understood is a lost refresh token.
+//! The client supports the dated endpoints and `v3`: `POST /oauth/{version}/token`, `…/introspect`, `…/revoke`, with
+//! all parameters in a form body, including the client's credentials (HubSpot developer docs, "OAuth tokens API").
+//! Every response is parsed leniently, because a success that is not understood means a lost refresh token.
 
 mod authorize;
 mod call;
@@ -48,64 +48,64 @@ type OAuth = oauth2::Client<
     oauth2::EndpointSet,
 >;
 
-/// What HubSpot gives for a code or a refresh token.
+/// HubSpot's response to a code or a refresh token.
 #[derive(Debug)]
 pub struct Grant {
     /// The access token.
     pub access: Secret,
-    /// The refresh token; absent means that the old one stays good (RFC 6749 section 6).
+    /// The refresh token; if absent, the old one stays valid (RFC 6749 section 6).
     pub refresh: Option<Secret>,
-    /// How long the access token lives from now.
+    /// The remaining lifetime of the access token.
     pub expires_in: Duration,
-    /// What was granted, where HubSpot says so.
+    /// The granted scopes, if HubSpot names them.
     pub scopes: Option<Scopes>,
-    /// Which account, where HubSpot says so.
+    /// The account, if HubSpot names it.
     pub portal_id: Option<PortalId>,
 }
 
-/// What introspection tells of a token (RFC 7662).
+/// The result of a token introspection (RFC 7662).
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Which account.
+    /// The account.
     pub portal_id: PortalId,
     /// The customer's website.
     pub hub_domain: Option<String>,
-    /// The e-mail address of the person who granted it.
+    /// The e-mail address of the HubSpot user who granted access.
     pub hub_user: Option<String>,
-    /// What was granted.
+    /// The granted scopes.
     pub scopes: Option<Scopes>,
 }
 
-/// A URL in the configuration that the client cannot use.
+/// A configured URL that the client cannot use.
 #[derive(Debug, Error)]
 #[error("a HubSpot URL in the configuration cannot be used")]
 pub struct HubSpotError(#[from] url::ParseError);
 
-/// The app with one of its secrets.
+/// The OAuth client of the app with one of its secrets.
 #[derive(Debug)]
 struct Client {
     oauth: OAuth,
     secret: Secret,
 }
 
-/// HubSpot, as this app sees it.
+/// The client of HubSpot's API for the configured app.
 #[derive(Debug)]
 pub struct HubSpot {
     settings: Settings,
     calls: Calls,
-    /// One client for each client secret, in the order they are tried.
+    /// One client per client secret, in the order in which they are tried.
     clients: Vec<Client>,
-    /// Which secret was accepted last: it is tried first.
+    /// The index of the secret that was accepted last: it is tried first.
     accepted: AtomicUsize,
-    /// For calls that are passed on.
+    /// The HTTP client for proxied calls.
     proxy: proxy::Egress,
-    /// What reading the Webhooks Journal takes.
+    /// The state of the Webhooks Journal client.
     journal: journal::Reading,
 }
 
 impl HubSpot {
-    /// Builds the client of HubSpot's API on `http`. Proxied calls and journal files have HTTP clients of their own, with the
-    /// same `proxies`.
+    /// Builds the client of HubSpot's API on `http`. Proxied calls and journal files have HTTP clients of their own,
+    /// with the same `proxies`.
     ///
     /// # Errors
     /// [`HubSpotError`] if a URL cannot be used.
@@ -130,25 +130,25 @@ impl HubSpot {
         })
     }
 
-    /// The app that is spoken for.
+    /// Returns the client ID of the app.
     pub fn client_id(&self) -> &str {
         &self.settings.client_id
     }
 
-    /// What is asked for at every connect.
+    /// Returns the settings of the app.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Where the person approves.
+    /// Returns the URL of HubSpot's authorization page.
     pub fn authorize_url(&self, ask: &Authorize<'_>) -> Url {
         authorize::url(&self.clients[0].oauth, &self.settings, ask)
     }
 
-    /// Exchanges a code, once: after an uncertain answer the code may be spent (RFC 6749 section 4.1.3).
+    /// Exchanges a code, once: after an uncertain response the code may already be used (RFC 6749 section 4.1.3).
     ///
     /// # Errors
-    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    /// [`Failure`] classifies HubSpot's response, or its absence.
     pub async fn exchange(
         &self,
         code: &Secret,
@@ -173,10 +173,10 @@ impl HubSpot {
         .await
     }
 
-    /// Asks for a new access token (RFC 6749 section 6).
+    /// Requests a new access token (RFC 6749 section 6).
     ///
     /// # Errors
-    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    /// [`Failure`] classifies HubSpot's response, or its absence.
     pub async fn refresh(&self, refresh: &Secret) -> Result<Grant, Failure> {
         let token = &RefreshToken::new(refresh.expose().to_owned());
         self.with_each_secret(|client| async move {
@@ -186,15 +186,15 @@ impl HubSpot {
         .await
     }
 
-    /// Whose token this is.
+    /// Returns the account and the user of an access token.
     ///
     /// # Errors
-    /// [`Failure`] as above; a token that HubSpot calls inactive is a grant that is no more.
+    /// [`Failure`] as above; a token that HubSpot reports as inactive is an `invalid_grant`.
     pub async fn introspect(&self, access: &Secret) -> Result<Identity, Failure> {
         self.introspect_as(access, "access_token").await
     }
 
-    /// Whose refresh token this is. It stays as it is.
+    /// Returns the account and the user of a refresh token, which stays valid.
     pub(crate) async fn introspect_refresh(&self, refresh: &Secret) -> Result<Identity, Failure> {
         self.introspect_as(refresh, "refresh_token").await
     }
@@ -205,7 +205,7 @@ impl HubSpot {
         wire::identity(&self.with_each_secret(ask).await?)
     }
 
-    /// Ends a grant at HubSpot (RFC 7009). A token that is ended already is no error.
+    /// Revokes a grant at HubSpot (RFC 7009). Revoking an already revoked token is not an error.
     pub async fn revoke(&self, refresh: &Secret) -> Result<(), Failure> {
         let fields = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
         let ask = |client| self.calls.fetch(self.form(client, "/token/revoke", &fields));
@@ -215,26 +215,26 @@ impl HubSpot {
         }
     }
 
-    /// The account's time zone (HubSpot's account information API).
+    /// Returns the account's time zone (HubSpot's account information API).
     pub async fn time_zone(&self, access: &Secret) -> Result<Option<String>, Failure> {
         let path = format!("/account-info/{}/details", self.settings.api_version);
         self.call(Method::GET, &path, access).await.map(|body| wire::time_zone(&body))
     }
 
-    /// Uninstalls the app from the whole account that this token is for (HubSpot's app uninstalls API). Every grant of
-    /// the account to the app ends with it.
+    /// Uninstalls the app from the whole account of this token (HubSpot's app uninstalls API). This ends all grants of
+    /// the account to the app.
     pub async fn uninstall(&self, access: &Secret) -> Result<(), Failure> {
         let path = format!("/appinstalls/{}/external-install", self.settings.api_version);
         self.call(Method::DELETE, &path, access).await.map(|_| ())
     }
 
-    /// Asks HubSpot's API with an access token and returns the body of a success.
+    /// Calls HubSpot's API with an access token and returns the body of a success.
     async fn call(&self, method: Method, path: &str, access: &Secret) -> Result<Vec<u8>, Failure> {
         let call = self.calls.http.request(method, join(&self.settings.api_url, path));
         self.calls.fetch(call.header(ACCEPT, "application/json").bearer_auth(access.expose())).await
     }
 
-    /// Runs a call with the secret that was accepted last, then with the others while HubSpot refuses our credentials.
+    /// Makes a call with the secret that was accepted last, then with the others while HubSpot rejects our credentials.
     async fn with_each_secret<'a, T, F>(&'a self, call: impl Fn(&'a Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -253,7 +253,7 @@ impl HubSpot {
         answer
     }
 
-    /// A form with the app's own credentials, for an endpoint of HubSpot's OAuth API.
+    /// Builds a form with the app's own credentials, for an endpoint of HubSpot's OAuth API.
     fn form(&self, client: &Client, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("client_id", &self.settings.client_id)

@@ -1,5 +1,5 @@
-//! The JSON of HubSpot's endpoints, and nothing else. Read leniently: of a token answer only `access_token` must be
-//! there, everything else has a meaning when it is missing or odd.
+//! The JSON of HubSpot's endpoints. Parsed leniently: a token response needs only `access_token`; every other field has
+//! a defined meaning when it is missing or malformed.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::text::visible;
 
-/// What HubSpot gives today; taken when it does not say.
+/// HubSpot's current token lifetime, used if the response has none.
 const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(1800);
 const MAX_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 const MAX_TOKEN_LENGTH: usize = 4096;
 
-/// A refusal, in the form of RFC 6749 section 5.2, in HubSpot's own form, or in both at once.
+/// A refusal, in the format of RFC 6749 section 5.2, in HubSpot's own format, or in both at once.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ErrorBody {
     pub error: Option<String>,
@@ -38,7 +38,7 @@ impl fmt::Display for ErrorBody {
 
 impl oauth2::ErrorResponse for ErrorBody {}
 
-/// A token answer. `Debug` shows no token: both types of the OAuth crate hide theirs.
+/// A token response. `Debug` shows no token: both token types of the OAuth crate hide their content.
 #[derive(Debug)]
 pub(super) struct TokenBody {
     access_token: AccessToken,
@@ -108,8 +108,8 @@ impl TokenResponse for TokenBody {
     }
 }
 
-/// What an introspection answer says. An inactive token is told as a dead grant; an active one without an account is
-/// an answer that cannot be used.
+/// Parses an introspection response. An inactive token is an `invalid_grant`; an active one without an account is an
+/// unusable response.
 pub(super) fn identity(body: &[u8]) -> Result<Identity, Failure> {
     let bad = || Failure::transient(FailureCode::ProviderBadResponse);
     let body: Value = serde_json::from_slice(body).map_err(|_| bad())?;
@@ -128,7 +128,7 @@ pub(super) fn time_zone(body: &[u8]) -> Option<String> {
     serde_json::from_slice(body).ok().and_then(|body: Value| text(&body, "timeZone"))
 }
 
-/// A token: any printable text up to 4 kB, byte for byte as it came. Empty is the same as absent.
+/// Returns a token: any printable text up to 4 kB, unchanged. Empty is the same as absent.
 fn token(body: &Value, name: &str) -> Result<Option<String>, &'static str> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -142,7 +142,7 @@ fn token(body: &Value, name: &str) -> Result<Option<String>, &'static str> {
     }
 }
 
-/// The life of an access token, whatever the figure looks like: HubSpot has changed it before.
+/// Returns the lifetime of an access token, in any number format: HubSpot has changed it before.
 fn life(value: Option<&Value>) -> Duration {
     let seconds = match value {
         Some(Value::Number(number)) => number.as_f64(),
@@ -158,8 +158,8 @@ fn life(value: Option<&Value>) -> Duration {
     }
 }
 
-/// HubSpot's `scopes` list, or the `scope` text of RFC 6749 section 5.1. What cannot be a scope (section 3.3) is left
-/// out: with a zero in it, PostgreSQL would refuse the tokens that came along.
+/// Returns HubSpot's `scopes` list, or the `scope` text of RFC 6749 section 5.1. Invalid scopes (section 3.3) are
+/// dropped: PostgreSQL would reject a text with a NUL character, and the tokens with it.
 fn scopes(body: &Value) -> Option<Scopes> {
     let given: Scopes = match body.get("scopes").or_else(|| body.get("scope")) {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
@@ -167,7 +167,7 @@ fn scopes(body: &Value) -> Option<Scopes> {
         _ => return None,
     };
     let is_scope = |scope: &&str| scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-    // Every token has at least `oauth`, so an empty list says nothing.
+    // Every token has at least `oauth`, so an empty list carries no information.
     Some(given.iter().filter(is_scope).collect()).filter(|scopes: &Scopes| !scopes.is_empty())
 }
 
@@ -176,7 +176,7 @@ fn portal_id(body: &Value) -> Option<PortalId> {
     id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0).map(PortalId)
 }
 
-/// A text for people: cut to a sane length, without characters that control or hide others.
+/// Returns a text to display: truncated, without characters that control or hide others.
 fn text(body: &Value, name: &str) -> Option<String> {
     let text: String = visible(body.get(name)?.as_str()?).chars().take(255).collect();
     (!text.is_empty()).then_some(text)

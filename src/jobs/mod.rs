@@ -1,4 +1,4 @@
-//! The loop: run once, sleep until something may be due, stop when told.
+//! The background loops: they run what is due, sleep until more may be due, and stop when they are cancelled.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::domain::journal::JOURNAL_POLL_INTERVAL;
 use crate::domain::random::Random;
 use crate::services::{Services, StoreError};
 
-/// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
+/// Due times are in the database, not in timers: after a suspension or a clock change, the next tick finds them.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// Between two looks for connections whose access token has expired.
+/// The time between two checks for expired access tokens.
 const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The background work of one process.
@@ -26,30 +26,30 @@ pub struct Jobs {
     random: Random,
 }
 
-/// The refreshes of one process: how many are under way, and how many may begin.
+/// The refreshes of one process: those in flight, and the budget for more.
 #[derive(Debug)]
 struct Refreshes<'a> {
     jobs: &'a Jobs,
     in_flight: JoinSet<()>,
-    /// How many refreshes may begin now: it fills with the seconds and is emptied by claims.
+    /// The number of refreshes that may start now: it grows with time and shrinks when jobs are acquired.
     budget: f64,
     budget_at: Instant,
 }
 
 impl Jobs {
-    /// The background work over these verbs.
+    /// Builds the background jobs on these services.
     pub fn new(services: Services, settings: &Refresh, random: Random) -> Self {
         Self { services, settings: settings.clone(), random }
     }
 
-    /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot, or for a
-    /// receiver of webhooks, may hold them up. What is in flight then is finished by whoever drains the verbs.
+    /// Runs until `stop` is cancelled. Refreshes have a loop of their own: nothing else that waits for HubSpot or for a
+    /// receiver of webhooks may delay them. Work in flight at the end is finished by the drain of the services.
     pub async fn run(self, stop: CancellationToken) {
         let rest = async { tokio::join!(self.chores(), self.sweeps(), self.watch(), self.journal()) };
         tokio::join!(self.refreshes(&stop), self.deliveries(&stop), stop.run_until_cancelled(rest));
     }
 
-    /// It stops between claims, never behind one: what is claimed is begun.
+    /// Stops only before acquiring jobs, never after: every acquired job is started.
     async fn refreshes(&self, stop: &CancellationToken) {
         let mut refreshes = Refreshes {
             jobs: self,
@@ -67,7 +67,7 @@ impl Jobs {
         }
     }
 
-    /// It stops between claims, as the refreshes do.
+    /// Stops only before acquiring deliveries, as the refreshes do.
     async fn deliveries(&self, stop: &CancellationToken) {
         let mut in_flight = JoinSet::new();
         while !stop.is_cancelled() {
@@ -84,7 +84,7 @@ impl Jobs {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.pause(TICK_INTERVAL) => {}
-                // Its place is free for the next.
+                // A finished delivery leaves room for the next.
                 Some(_) = in_flight.join_next() => {}
             }
         }
@@ -106,7 +106,7 @@ impl Jobs {
         }
     }
 
-    /// What HubSpot tells of uninstalls. What is due goes first here too.
+    /// Reads uninstalls from HubSpot's journal. Due jobs go first here too.
     async fn journal(&self) {
         while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK_INTERVAL).await;
@@ -118,7 +118,7 @@ impl Jobs {
 
     async fn sweeps(&self) {
         let mut page = None;
-        // What is due at a start goes first.
+        // At startup, due jobs go first.
         self.pause(TICK_INTERVAL).await;
         loop {
             run_in_span(error_span!("sweep"), self.services.maintenance.sweep()).await;
@@ -128,18 +128,18 @@ impl Jobs {
         }
     }
 
-    /// A little unevenness keeps replicas from looking at the same moment.
+    /// Jitter keeps replicas from working at the same moment.
     async fn pause(&self, span: Duration) {
         tokio::time::sleep(span.mul_f64(0.9 + 0.2 * self.random.unit())).await;
     }
 }
 
-/// Does a part of the background work in a span of its own, which names it in the log.
+/// Runs a part of the background work in its own span, which names it in the log.
 async fn run_in_span<T>(span: Span, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
     async { log_failure(work.await) }.instrument(span).await
 }
 
-/// What could not be done now is still due a moment later.
+/// Logs a failure. Work that failed is still due a moment later.
 fn log_failure<T>(outcome: Result<T, StoreError>) -> Option<T> {
     outcome
         .inspect_err(|why| {
@@ -149,7 +149,7 @@ fn log_failure<T>(outcome: Result<T, StoreError>) -> Option<T> {
 }
 
 impl Refreshes<'_> {
-    /// Begins as many of the due refreshes as there is room and budget for. Says whether more may be due.
+    /// Starts as many due refreshes as room and budget allow. Returns whether more may be due.
     async fn begin_due(&mut self) -> Result<bool, StoreError> {
         while self.in_flight.try_join_next().is_some() {}
         let room = self.jobs.settings.max_in_flight.saturating_sub(self.in_flight.len());
@@ -170,14 +170,16 @@ impl Refreshes<'_> {
         Ok(more)
     }
 
-    /// Waits until half of what may be under way has ended: one claim for many costs little more than one for one.
+    /// Waits until half of the refreshes in flight have ended: acquiring many jobs costs little more than acquiring
+    /// one.
     async fn wait_for_room(&mut self) {
         while self.in_flight.len() > self.jobs.settings.max_in_flight / 2
             && self.in_flight.join_next().await.is_some()
         {}
     }
 
-    /// A token bucket: a second's worth at most, so that a long silence is not followed by a burst.
+    /// Returns the balance of a token bucket. It holds at most one second's worth, so that no burst follows an idle
+    /// time.
     fn allowance(&mut self) -> u32 {
         let rate = f64::from(self.jobs.settings.rate_per_second);
         let gained = self.budget_at.elapsed().as_secs_f64() * rate;

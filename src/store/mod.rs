@@ -1,7 +1,7 @@
-//! Store: connect, transact, and what differs between SQLite and PostgreSQL.
+//! The store: rows, transactions, and the differences between SQLite and PostgreSQL.
 //!
-//! The SQL itself is the same on both; `db` knows how each is reached.
-//! The store holds ciphertext and hashes, never plaintext.
+//! The SQL is the same on both; `db` knows how to reach each of them. The store contains ciphertext and hashes, never
+//! plaintext.
 
 mod connect;
 mod connections;
@@ -48,24 +48,24 @@ pub use webhooks::webhook_endpoint::EndpointChanges;
 
 use db::{Tx, Work};
 
-/// The handles of the sub-domains, over one database.
+/// The stores of the sub-domains, on one database.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// The rows of flows.
     pub connect: ConnectStore,
     /// The rows of connections.
     pub connections: ConnectionStore,
-    /// The rows of what begins at HubSpot.
+    /// The rows of Marketplace installs and of the Webhooks Journal.
     pub marketplace: MarketplaceStore,
-    /// The rows that the other sub-domains stand on.
+    /// The rows that all sub-domains share.
     pub platform: PlatformStore,
-    /// The rows of events and their receivers.
+    /// The rows of events and webhook endpoints.
     pub webhooks: WebhookStore,
     db: Database,
 }
 
 impl Store {
-    /// Makes the handles in this database.
+    /// Builds the stores on this database.
     pub fn over(db: Database) -> Self {
         Self {
             connect: ConnectStore::over(db.clone()),
@@ -77,7 +77,7 @@ impl Store {
         }
     }
 
-    /// Returns the database that the handles share.
+    /// Returns the database that the stores share.
     pub fn database(&self) -> &Database {
         &self.db
     }

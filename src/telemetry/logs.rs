@@ -1,4 +1,4 @@
-//! Logging to the console and to a file: one line per event, JSON or for people.
+//! Logging to the console and to a file: one event per line, as JSON or as text.
 //!
 //! Nothing here redacts: secrets have a type that cannot be printed, and request lines are logged without their query.
 
@@ -13,17 +13,17 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{LogFormat, Logging};
 
-/// How many days of log files are kept.
+/// The number of days for which log files are kept.
 const LOG_DAYS: usize = 7;
 
-/// What anyone can make a library write for each request: that it is malformed, that many come at once, that a session
-/// cookie is not ours.
+/// Library messages that any client can provoke with each request: that it is malformed, that many arrive at once, that
+/// a session cookie is not ours.
 const MUTED_TARGETS: &str = "actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,actix_session=error";
 
-/// Why logging cannot be set up.
+/// The reason logging cannot be set up.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// Not a level or a filter.
+    /// The level is neither a level nor a filter.
     #[error("LOG_LEVEL is neither a level nor a filter")]
     Level,
     /// The file cannot be written.
@@ -33,12 +33,12 @@ pub enum LogError {
 
 type Line = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Sets logging up for the process; a second call changes nothing.
+/// Sets up logging for the process; a second call changes nothing.
 ///
 /// # Errors
-/// [`LogError`] if the level or the file is no good.
+/// [`LogError`] if the level is invalid or the file cannot be written.
 pub fn install(settings: &Logging) -> Result<(), LogError> {
-    // Libraries speak up only when something is wrong, unless the operator's own filter says otherwise.
+    // Libraries log only problems, unless the operator's own filter says otherwise.
     let level = match settings.level.contains(['=', ',']) {
         true => settings.level.clone(),
         false => format!("warn,{MUTED_TARGETS},hubspot_connect={}", settings.level),
@@ -56,14 +56,14 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
     if let Some(file) = file(settings)? {
         layers.push(json().with_writer(std::sync::Mutex::new(file)).with_filter(filter()?).boxed());
     }
-    // A process that embeds the service may have set up its own.
+    // A process that embeds the service may have set up its own logging.
     if tracing_subscriber::registry().with(layers).try_init().is_ok() {
         log_panics();
     }
     Ok(())
 }
 
-/// Logs panics as every other event: the log file has them too, with the request in which they happened.
+/// Logs panics like every other event, so that the log file has them too, with the request in which they happened.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -88,7 +88,8 @@ fn file(settings: &Logging) -> Result<Option<RollingFileAppender>, LogError> {
         .rotation(Rotation::DAILY)
         .max_log_files(LOG_DAYS)
         .filename_prefix(name)
-        // Old files are found by beginning and end: with the beginning alone, a database beside the logs would be one.
+        // Old files are found by prefix and suffix: with the prefix alone, a database beside the logs would count as
+        // one.
         .filename_suffix("log")
         .build(folder.unwrap_or(std::path::Path::new(".")))
         .map(Some)

@@ -1,4 +1,4 @@
-//! Every figure, named in one place. Labels have few values: no accounts, and no ids but those of API keys.
+//! All metrics, named in one place. Labels have few values: no accounts, and no ids except those of API keys.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -21,24 +21,24 @@ fn count(counts: &Counts, outcome: &str, by: u64) {
     counts.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(by);
 }
 
-/// The figures.
+/// The metrics.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Connects that began.
+    /// Authorization requests that were started.
     pub flows_started: Counter<u64, AtomicU64>,
-    /// Connects that led to a connection.
+    /// Authorization requests that led to a connection.
     pub flows_connected: Counter<u64, AtomicU64>,
     /// Stored tokens that could not be opened.
     pub integrity_errors: Counter<u64, AtomicU64>,
     /// Refreshes by outcome.
     pub refreshes: Refreshes,
-    /// Attempts to deliver webhooks, by outcome.
+    /// Delivery attempts by outcome.
     pub webhooks: Webhooks,
-    /// Calls of the proxy by status class, and whose answer it was.
+    /// Proxied calls by status class and by who answered.
     pub proxied: Proxied,
-    /// Access tokens that backends have asked for, by API key and outcome.
+    /// Access tokens that backends have requested, by API key and outcome.
     pub token_reads: TokenReads,
-    /// Looks into HubSpot's Webhooks Journal, by outcome.
+    /// Polls of HubSpot's Webhooks Journal, by outcome.
     pub journal: Journal,
     /// Connections of HTTP clients.
     pub http: Http,
@@ -52,12 +52,12 @@ pub struct Metrics {
 pub struct Refreshes(Counts);
 
 impl Refreshes {
-    /// One that succeeded.
+    /// Counts a success.
     pub fn succeeded(&self) {
         count(&self.0, "ok", 1);
     }
 
-    /// One that failed.
+    /// Counts a failure.
     pub fn failed(&self, failure: &Failure) {
         let outcome = match failure.class {
             FailureClass::Transient { .. } => "transient",
@@ -68,12 +68,12 @@ impl Refreshes {
     }
 }
 
-/// Attempts to deliver webhooks, by outcome.
+/// Delivery attempts by outcome.
 #[derive(Debug, Default)]
 pub struct Webhooks(Counts);
 
 impl Webhooks {
-    /// One attempt, with what follows from it and its error.
+    /// Counts an attempt, by its next step and its error.
     pub(crate) fn attempted(&self, after: After, error: Option<DeliveryError>) {
         let outcome = match (after, error) {
             (_, Some(DeliveryError::Blocked)) => "blocked",
@@ -84,18 +84,18 @@ impl Webhooks {
         count(&self.0, outcome, 1);
     }
 
-    /// So many were given up without another attempt.
+    /// Counts deliveries that were given up without another attempt.
     pub fn expired(&self, how_many: u64) {
         count(&self.0, "expired", how_many);
     }
 }
 
-/// Calls of the proxy.
+/// Proxied calls.
 #[derive(Debug, Default)]
 pub struct Proxied(Counts);
 
 impl Proxied {
-    /// One that was answered: by HubSpot with this status, or with this status by ourselves.
+    /// Counts a call that HubSpot (`Ok`) or the service itself (`Err`) answered with this status.
     pub fn answered(&self, status: Result<u16, u16>) {
         let (origin, status) = match status {
             Ok(status) => ("hubspot", status),
@@ -111,10 +111,11 @@ impl Proxied {
     }
 }
 
-/// API keys that are counted by themselves. Keys are made by hand, so there are few; further ones are counted together.
+/// The number of API keys with counters of their own. Keys are created by hand, so there are few; further ones share
+/// one.
 const MAX_COUNTED_KEYS: usize = 1000;
 
-/// Access tokens that backends have asked for.
+/// Access tokens that backends have requested.
 #[derive(Debug, Default)]
 pub struct TokenReads {
     counts: Counts,
@@ -122,7 +123,7 @@ pub struct TokenReads {
 }
 
 impl TokenReads {
-    /// Counts one that was answered with this status.
+    /// Counts a request that was answered with this status.
     pub fn answered(&self, key: ApiKeyId, status: u16) {
         let outcome = match status {
             200..=299 => "ok",
@@ -139,17 +140,17 @@ impl TokenReads {
     }
 }
 
-/// Looks into HubSpot's Webhooks Journal, by outcome.
+/// Polls of HubSpot's Webhooks Journal, by outcome.
 #[derive(Debug, Default)]
 pub struct Journal(Counts);
 
 impl Journal {
-    /// One that HubSpot has answered as it should.
+    /// Counts a success.
     pub fn succeeded(&self) {
         count(&self.0, "ok", 1);
     }
 
-    /// One that failed.
+    /// Counts a failure.
     pub fn failed(&self, failure: &Failure) {
         let outcome = match failure.class {
             FailureClass::Transient { .. } => "transient",
@@ -192,8 +193,8 @@ impl Drop for Open {
 }
 
 impl Metrics {
-    /// The figures in the OpenMetrics text format, with the number of connections of each status, of requests that
-    /// wait for a change, and of webhooks that wait for their delivery.
+    /// Returns the metrics in the OpenMetrics text format, with the number of connections per status, of requests that
+    /// wait for a change, and of waiting webhooks.
     pub(crate) fn render(&self, connections: &[(String, i64)], waiting: usize, webhooks: i64) -> String {
         self.webhooks_waiting.set(webhooks);
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! The app's own access token: of no account, and not stored.
+//! The app's own access token, which belongs to no account and is not stored.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,26 +10,26 @@ use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::secret::Secret;
 
-/// Asked for by name: without them the journal answers nothing (HubSpot developer docs, "Webhooks journal and management
-/// APIs", authentication and scopes).
+/// Requested explicitly: without these scopes the journal rejects every request (HubSpot developer docs, "Webhooks
+/// journal and management APIs", authentication and scopes).
 const SCOPES: &str = "developer.webhooks_journal.read developer.webhooks_journal.subscriptions.read \
                       developer.webhooks_journal.subscriptions.write";
-/// A token that has less left is renewed: a call must not outlive it.
+/// A token with less time left is replaced: a call must not outlive it.
 const REFRESH_MARGIN: Duration = Duration::from_secs(60);
 
-/// A token, while it is good.
+/// A token and the end of its use.
 #[derive(Debug)]
 pub(super) struct CachedToken {
     pub token: Secret,
     until: Timestamp,
 }
 
-/// The token in this process's memory.
+/// The token, in this process's memory only.
 #[derive(Debug, Default)]
 pub(super) struct AppToken(Mutex<Option<Arc<CachedToken>>>);
 
 impl AppToken {
-    /// Forgets this token, unless there is another one by now.
+    /// Forgets this token, unless it has already been replaced.
     pub fn forget(&self, refused: &Arc<CachedToken>) {
         let mut held = self.lock();
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, refused)) {
@@ -47,8 +47,8 @@ impl AppToken {
 }
 
 impl HubSpot {
-    /// The app's own token, a new one if need be (RFC 6749 section 4.4; HubSpot developer docs, "Manage OAuth tokens",
-    /// client credentials).
+    /// Returns the app's own token, and requests a new one if necessary (RFC 6749 section 4.4; HubSpot developer docs,
+    /// "Manage OAuth tokens", client credentials).
     pub(super) async fn app_token(&self) -> Result<Arc<CachedToken>, Failure> {
         let now = self.calls.clock.now();
         if let Some(held) = self.journal.token.good_at(now) {
@@ -72,7 +72,8 @@ impl HubSpot {
     }
 }
 
-/// A refusal of the scopes (RFC 6749 section 5.2, HubSpot's status BAD_SCOPES) is told from every other one.
+/// Returns the failure for a refusal. Missing scopes (RFC 6749 section 5.2, HubSpot's status BAD_SCOPES) have their own
+/// code.
 fn refused(body: &[u8]) -> Failure {
     let said: Option<ErrorBody> = serde_json::from_slice(body).ok();
     let is_scopes = said.is_some_and(|said| {

@@ -1,5 +1,6 @@
-//! The JSON of the journal: pointers, and the files they lead to. Read leniently, because HubSpot's schema says nothing of
-//! what stands in a file (what others have seen: `journalEvents`, each with `type`, `action`, `portalId`, `occurredAt`).
+//! The JSON of the journal: pointers, and the files that they lead to. Parsed leniently, because HubSpot's schema does
+//! not define the content of a file (files in practice: `journalEvents`, each with `type`, `action`, `portalId`,
+//! `occurredAt`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,15 +19,15 @@ use crate::domain::id::PortalId;
 use crate::domain::journal::Notice;
 
 const MAX_OFFSET_LENGTH: usize = 200;
-/// HubSpot keeps an entry for three days: a time that is older than any is written in some other way than we read it.
+/// HubSpot keeps an entry for three days: a time older than this must have a format that is not understood here.
 const MAX_ENTRY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A pointer to a file of the journal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where the journal is read on from after this entry.
+    /// The offset from which reading continues after this entry.
     pub offset: String,
-    /// Where its file is. Whoever knows the address has the file, so it is never shown.
+    /// The URL of the file. The URL alone gives access to the file, so it is never shown.
     pub(super) url: String,
 }
 
@@ -36,8 +37,8 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// `{"url", "expiresAt", "currentOffset"}` (schema `JournalFetchResponse`). The offset becomes a part of an address, so
-/// it has to look like one: HubSpot's are UUIDs.
+/// Parses `{"url", "expiresAt", "currentOffset"}` (schema `JournalFetchResponse`). The offset becomes part of a URL, so
+/// its characters are checked: HubSpot's offsets are UUIDs.
 pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
     let bad = || Failure::transient(FailureCode::ProviderBadResponse);
     let body: Value = serde_json::from_slice(body).map_err(|_| bad())?;
@@ -50,8 +51,8 @@ pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
     if is_offset { Ok(entry) } else { Err(bad()) }
 }
 
-/// A file, as far as it is looked at. Its events are read one by one: it may have 8 MB, and would be several times that as
-/// a tree. What is odd in one of them spoils that one alone.
+/// The parts of a file that are read. Events are parsed one by one: a file may have 8 MB, and would take several times
+/// that as a tree. A malformed event affects only itself.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File<'a> {
@@ -61,8 +62,8 @@ struct File<'a> {
     published_at: Option<&'a RawValue>,
 }
 
-/// The uninstalls that a file tells of, the last one of each account. Where a time is missing, lies ahead or
-/// cannot be, `now` takes its place.
+/// Returns the uninstalls in a file, the last one of each account. A time that is missing, in the future or implausible
+/// is replaced by `now`.
 pub(super) fn notices(file: &[u8], now: Timestamp) -> Result<Vec<Notice>, Failure> {
     let file: File =
         serde_json::from_slice(file).map_err(|_| Failure::transient(FailureCode::JournalFileUnreadable))?;
@@ -90,7 +91,7 @@ fn portal(id: &Value) -> Option<i64> {
     id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0)
 }
 
-/// RFC 3339, or Unix milliseconds.
+/// Parses RFC 3339, or Unix milliseconds.
 fn moment(at: &Value) -> Option<Timestamp> {
     if let Some(ms) = at.as_i64().or_else(|| at.as_str()?.parse().ok()) {
         return Some(Timestamp::from_unix_ms(ms));

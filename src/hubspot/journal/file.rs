@@ -1,6 +1,6 @@
-//! The files of the journal. Their addresses come out of an answer, so they are gone to with care: by https, to public
-//! hosts, without credentials of ours, without following redirects, within limits. Behind a proxy it is the proxy that
-//! resolves names. Where HubSpot itself is on this machine, for a test, the files may be too.
+//! The files of the journal. Their URLs come from a response, so they are fetched with care: by https, from public
+//! hosts, without our credentials, without following redirects, within limits. Behind a proxy, the proxy resolves
+//! names. If HubSpot's API URL itself is on this machine, as in tests, the files may be too.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::domain::proxies::Proxies;
 use crate::egress::UntrustedHostClients;
 use crate::egress::ssrf::{Reach, SystemLookup, was_blocked};
 
-/// HubSpot writes files of 5 MB at most ("up to 10,000 or 5MB", developer changelog, July 2026).
+/// HubSpot writes files of at most 5 MB ("up to 10,000 or 5MB", developer changelog, July 2026).
 const MAX_FILE: usize = 8 * 1024 * 1024;
-/// How long a whole file may take.
+/// The time limit for a whole file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A signed address is long, but not without end.
+/// The maximum length of a signed URL.
 const MAX_URL: usize = 16 * 1024;
 
-/// The way to the files.
+/// The client for files.
 #[derive(Debug)]
 pub(super) struct Files {
     reach: Reach,
@@ -30,14 +30,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Files of a HubSpot that is there.
+    /// Builds the client for the files of the HubSpot API at this URL.
     pub fn new(api_url: &Url, proxies: &Proxies) -> Self {
         let is_here = api_url.host().is_some_and(|host| is_loopback(&host));
         let reach = if is_here { Reach::PublicOrHere } else { Reach::Public };
         Self { reach, clients: UntrustedHostClients::new(Arc::new(SystemLookup), reach, proxies.clone()) }
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     pub async fn get(&self, url: &str) -> Result<Vec<u8>, Failure> {
         let url = self.check(url).ok_or_else(refused)?;
         let client =
@@ -46,7 +46,7 @@ impl Files {
             let response = client.get(url).send().await.map_err(|why| unanswered(&why))?;
             match response.status().as_u16() {
                 200..=299 => call::read(response, MAX_FILE).await,
-                // The address has expired: the next look has a new one.
+                // The URL has expired: the next poll returns a new one.
                 429 => Err(Failure::transient(FailureCode::ProviderBusy)),
                 400..=499 => Err(Failure::transient(FailureCode::JournalFileGone)),
                 300..=399 => Err(refused()),
@@ -58,7 +58,7 @@ impl Files {
             .unwrap_or(Err(Failure::transient(FailureCode::ProviderTimeout)))
     }
 
-    /// What can be said of an address without asking anybody. Names are looked at when they are resolved.
+    /// Checks a URL without a name lookup. Names are checked when they are resolved.
     fn check(&self, text: &str) -> Option<Url> {
         let url = web_url(text).filter(|_| text.len() <= MAX_URL)?;
         let (may_reach, is_here) = match url.host()? {
@@ -69,7 +69,7 @@ impl Files {
         (may_reach && (url.scheme() == "https" || is_here)).then_some(url)
     }
 
-    /// Whether an address may be reached, and whether it is this machine's.
+    /// Returns whether an address may be reached, and whether it is this machine's.
     fn known(&self, address: IpAddr) -> (bool, bool) {
         (self.reach.allows(address), address.is_loopback())
     }

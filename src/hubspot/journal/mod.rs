@@ -1,11 +1,11 @@
-//! HubSpot's Webhooks Journal, as far as it tells of uninstalls.
+//! Reads uninstalls from HubSpot's Webhooks Journal.
 //!
-//! HubSpot pushes no notice of an uninstall. It writes one into a journal of the app, if the app has subscribed to it,
-//! and keeps it for three days. An answer of the journal is a pointer to a file somewhere else (HubSpot developer docs,
-//! "Webhooks journal and management APIs" and "Webhook journal APIs"; paths and schemas as in HubSpot's public API
-//! specification "Webhooks Journal", rollout 284944, versions 2026-03 and 2026-09).
+//! HubSpot does not push notices of uninstalls. It writes them into a journal of the app, if the app has subscribed to
+//! them, and keeps them for three days. The journal's responses are pointers to files on other hosts (HubSpot developer
+//! docs, "Webhooks journal and management APIs" and "Webhook journal APIs"; paths and schemas as in HubSpot's public
+//! API specification "Webhooks Journal", rollout 284944, versions 2026-03 and 2026-09).
 //!
-//! What HubSpot answers about an offset that it has forgotten stands nowhere; see [`HubSpot::next_entry`].
+//! HubSpot does not document the response to an expired offset; see [`HubSpot::next_entry`].
 
 mod app_token;
 mod entry;
@@ -27,12 +27,12 @@ use crate::domain::proxies::Proxies;
 use app_token::AppToken;
 use file::Files;
 
-/// More than a pointer needs.
+/// The maximum size of a pointer.
 const MAX_POINTER: usize = 64 * 1024;
-/// The first version of the journal with a date; `v3` of other APIs had none.
+/// The first dated version of the journal, which has no `v3`.
 const FIRST_DATED_VERSION: &str = "2026-03";
 
-/// What reading the journal takes: the app's own token, in memory alone, and the way to the files.
+/// The state of the journal client: the app's own token, in memory only, and the client for files.
 #[derive(Debug)]
 pub(super) struct Reading {
     token: AppToken,
@@ -45,25 +45,25 @@ impl Reading {
     }
 }
 
-/// What stands in the journal behind an entry.
+/// The position after an entry of the journal.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Another entry.
+    /// There is another entry.
     Entry(Entry),
-    /// Nothing yet.
+    /// There is no new entry yet.
     Nothing,
-    /// HubSpot does not know the entry (any more). It is to be read again from the earliest.
+    /// HubSpot does not know the entry, or no longer. Reading must start again from the earliest.
     Forgotten,
 }
 
 impl HubSpot {
-    /// The entry behind this offset, or the earliest.
+    /// Returns the entry after this offset, or the earliest.
     ///
-    /// HubSpot answers 204 where nothing is new. An offset that it has forgotten is told from that by a second question:
-    /// whichever refusal comes, the offset is either the one of the latest entry, or lost.
+    /// HubSpot answers 204 if there is nothing new. If it rejects the offset instead, a second request decides,
+    /// whatever the status: the offset is either that of the latest entry, or lost.
     ///
     /// # Errors
-    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    /// [`Failure`] classifies HubSpot's response, or its absence.
     pub(crate) async fn next_entry(&self, after: Option<&str>) -> Result<Next, Failure> {
         let Some(after) = after else {
             return self.pointer("/earliest").await.map(|found| match found {
@@ -72,10 +72,10 @@ impl HubSpot {
             });
         };
         Ok(match self.pointer(&format!("/offset/{after}/next")).await? {
-            // The one that was read last, once more.
+            // The entry that was read last, again.
             Next::Entry(entry) if entry.offset == after => Next::Nothing,
             Next::Forgotten => match self.pointer("/latest").await? {
-                // It may have been written between the two questions.
+                // It may have been written between the two requests.
                 Next::Entry(latest) if latest.offset != after => {
                     self.pointer(&format!("/offset/{after}/next")).await?
                 }
@@ -85,23 +85,23 @@ impl HubSpot {
         })
     }
 
-    /// What an entry tells of uninstalls, none of it later than `now`.
+    /// Returns the uninstalls of an entry, none of them later than `now`.
     ///
     /// # Errors
-    /// [`Failure`] if its file cannot be had, or read.
+    /// [`Failure`] if its file cannot be fetched or parsed.
     pub(crate) async fn notices(&self, entry: &Entry, now: Timestamp) -> Result<Vec<Notice>, Failure> {
         let file = self.journal.files.get(&entry.url).await?;
         entry::notices(&file, now)
     }
 
-    /// Whether HubSpot lets the app read its journal and its subscriptions. Nothing is changed.
+    /// Checks whether HubSpot lets the app read its journal and its subscriptions. Changes nothing.
     ///
-    /// An empty journal answers 204 (HubSpot's API specification "Webhooks Journal", `latest`). Whoever knows no such place
-    /// has no journal, or is not HubSpot: reading would go on for good and tell of nothing.
+    /// An empty journal answers 204 (HubSpot's API specification "Webhooks Journal", `latest`). A server without this
+    /// path has no journal, or is not HubSpot: polling would continue forever without results.
     ///
     /// # Errors
-    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken; `journal_absent` if there is no journal, and
-    /// `journal_entries_absent` if there are subscriptions to one only.
+    /// [`Failure`] classifies HubSpot's response, or its absence; `journal_absent` if there is no journal, and
+    /// `journal_entries_absent` if there are only subscriptions to one.
     pub(crate) async fn check_journal(&self) -> Result<(), Failure> {
         self.is_subscribed().await?;
         match self.pointer("/latest").await? {
@@ -110,7 +110,7 @@ impl HubSpot {
         }
     }
 
-    /// What this place of the journal has: [`Next::Forgotten`] where HubSpot knows no such place.
+    /// Returns the pointer at this path of the journal; [`Next::Forgotten`] if HubSpot does not know the path.
     async fn pointer(&self, place: &str) -> Result<Next, Failure> {
         let path = format!("journal/{}{place}", self.journal_version());
         let answer = self.ask_journal(Method::GET, &path, None).await?;
@@ -123,7 +123,7 @@ impl HubSpot {
         }
     }
 
-    /// Asks with the app's own token. One that HubSpot does not take is renewed once.
+    /// Makes a request with the app's own token. A token that HubSpot rejects is replaced once.
     async fn ask_journal(&self, method: Method, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
         let url = join(&self.settings.api_url, &format!("/webhooks-journal/{path}"));
         let max = if path.starts_with("subscriptions") { subscription::MAX_LIST } else { MAX_POINTER };
@@ -138,7 +138,7 @@ impl HubSpot {
             match answer.status {
                 401 if !is_retry => self.journal.token.forget(&token),
                 401 => return Err(Failure::our_fault(FailureCode::JournalTokenRefused)),
-                // HubSpot's category is MISSING_SCOPES; nothing else is known to be forbidden here.
+                // HubSpot's category is MISSING_SCOPES; no other reason for this status is known.
                 403 => return Err(Failure::our_fault(FailureCode::JournalScopesMissing)),
                 _ => return Ok(answer),
             }

@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use super::super::{HubSpot, error};
 use crate::domain::failure::{Failure, FailureCode};
 
-/// An app may have a subscription for each account, of other kinds than ours.
+/// The maximum size of the list: an app may have a subscription for each account, of other kinds than ours.
 pub(super) const MAX_LIST: usize = 8 * 1024 * 1024;
-/// HubSpot's number for the event "app uninstalled" (HubSpot developer docs, "Webhooks journal management APIs", "Create
-/// an app install or uninstall event subscription").
+/// HubSpot's id of the event "app uninstalled" (HubSpot developer docs, "Webhooks journal management APIs", "Create an
+/// app install or uninstall event subscription").
 pub(super) const UNINSTALLED: &str = "4-1916193";
 const KIND: &str = "APP_LIFECYCLE_EVENT";
 
 impl HubSpot {
-    /// Sees to it that uninstalls are written into the journal. What is there already is left alone. Says whether the
-    /// subscription is new.
+    /// Subscribes to uninstalls, so that HubSpot writes them into the journal, unless the subscription exists. Returns
+    /// whether it is new.
     ///
     /// # Errors
-    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    /// [`Failure`] classifies HubSpot's response, or its absence.
     pub(crate) async fn subscribe_to_uninstalls(&self) -> Result<bool, Failure> {
         if self.is_subscribed().await? {
             return Ok(false);
@@ -27,13 +27,13 @@ impl HubSpot {
         let made = self.ask_journal(Method::POST, &self.subscriptions(), Some(&wanted.to_string())).await?;
         match made.status {
             200..=299 => Ok(true),
-            // Somebody else was faster.
+            // Another process was faster.
             409 => Ok(false),
             _ => Err(error::refused_body(&made.body, error::Asked::Other)),
         }
     }
 
-    /// Whether uninstalls are written into the journal.
+    /// Returns whether HubSpot writes uninstalls into the journal.
     pub(super) async fn is_subscribed(&self) -> Result<bool, Failure> {
         let list = self.ask_journal(Method::GET, &self.subscriptions(), None).await?;
         match list.status {
@@ -49,8 +49,8 @@ impl HubSpot {
     }
 }
 
-/// Whether one of the subscriptions is ours. HubSpot's schema of the answer has `objectTypeId` and `actions`, what others
-/// have seen has `eventTypeId`: each of them will do.
+/// Returns whether one of the subscriptions is ours. HubSpot's schema of the response has `objectTypeId` and `actions`,
+/// real responses have `eventTypeId`: any of them is enough.
 fn has_ours(list: &[u8]) -> Result<bool, Failure> {
     let list: Value =
         serde_json::from_slice(list).map_err(|_| Failure::transient(FailureCode::ProviderBadResponse))?;

@@ -1,4 +1,4 @@
-//! Bodies on their way, a piece at a time.
+//! Streaming bodies of proxied calls.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
-/// How long HubSpot may be silent in the midst of an answer.
+/// The maximum silence of HubSpot in the middle of a response.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a caller's body did not come to its end.
+/// The reason a caller's body is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UploadError {
-    /// It is longer than is passed on.
+    /// It is longer than the limit.
     #[error("the body is too long")]
     TooLong,
-    /// It stopped, or broke off.
+    /// It stalled or was cut off.
     #[error("the body was incomplete")]
     BrokeOff,
 }
 
-/// A caller's body: its pieces come through a channel that holds one of them.
+/// A caller's body: its chunks arrive through a channel that holds one of them.
 #[derive(Debug)]
 pub struct Upload {
     length: Option<u64>,
@@ -34,14 +34,14 @@ pub struct Upload {
     pub(super) progress: Arc<Progress>,
 }
 
-/// How far a caller's body has come.
+/// The progress of a caller's body.
 #[derive(Debug, Default)]
 pub struct Progress {
     pieces: AtomicU64,
     failed: AtomicU8,
 }
 
-/// Where the pieces of a caller's body go in.
+/// The sending side of a caller's body.
 #[derive(Debug)]
 pub struct Pieces {
     pieces: mpsc::Sender<Result<Bytes, UploadError>>,
@@ -49,7 +49,7 @@ pub struct Pieces {
 }
 
 impl Upload {
-    /// A body of this length, if it is known, and the end where its pieces go in.
+    /// Returns a body of this length, if it is known, and the side to which its chunks are sent.
     pub fn new(length: Option<u64>) -> (Pieces, Self) {
         let (tx, rx) = mpsc::channel(1);
         let progress = Arc::new(Progress::default());
@@ -58,14 +58,14 @@ impl Upload {
 }
 
 impl Pieces {
-    /// Sends a piece; false if nobody wants it any more.
+    /// Sends a chunk; returns false if the body is no longer read.
     pub async fn send(&self, piece: Bytes) -> bool {
         let taken = self.pieces.send(Ok(piece)).await.is_ok();
         self.progress.pieces.fetch_add(1, Ordering::Relaxed);
         taken
     }
 
-    /// Says that the body will not come to its end. Whoever reads it must not take what has come for the whole.
+    /// Reports that the body is incomplete, so that its reader does not treat the received part as the whole.
     pub async fn fail(self, why: UploadError) {
         self.progress.failed.store(if why == UploadError::TooLong { 1 } else { 2 }, Ordering::Release);
         let _ = self.pieces.send(Err(why)).await;
@@ -73,12 +73,12 @@ impl Pieces {
 }
 
 impl Progress {
-    /// How many pieces have been sent.
+    /// Returns the number of chunks that were sent.
     pub(super) fn sent(&self) -> u64 {
         self.pieces.load(Ordering::Relaxed)
     }
 
-    /// Why no more will come.
+    /// Returns the reason if the body is incomplete.
     pub(super) fn failed(&self) -> Option<UploadError> {
         match self.failed.load(Ordering::Acquire) {
             0 => None,
@@ -105,7 +105,7 @@ impl Body for Upload {
     }
 }
 
-/// HubSpot's body broke off, or stopped for too long.
+/// HubSpot's body was cut off, or stalled for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("HubSpot's response was incomplete")]
 pub struct Severed;
@@ -114,11 +114,11 @@ pub struct Severed;
 #[derive(Debug)]
 pub struct Download {
     body: reqwest::Body,
-    /// What was read ahead.
+    /// The chunk that was read ahead.
     ahead: Option<Result<Bytes, Severed>>,
-    /// Runs while HubSpot is silent.
+    /// The timer that runs while HubSpot is silent.
     silence: Option<Pin<Box<Sleep>>>,
-    /// How long it may be.
+    /// The maximum silence.
     idle: Duration,
 }
 
@@ -127,22 +127,22 @@ impl Download {
         Self { body, ahead: None, silence: None, idle: IDLE_TIMEOUT }
     }
 
-    /// How long it is, where that is known.
+    /// Returns the length, if it is known.
     pub(super) fn length(&self) -> Option<u64> {
         self.body.size_hint().exact()
     }
 
-    /// The first piece, which is given out again. Empty if there is none.
+    /// Returns the first chunk, which is returned again by the next read. Empty if there is none.
     pub(super) async fn peek(&mut self) -> Bytes {
         let first = std::future::poll_fn(|context| self.poll_piece(context)).await;
         self.ahead = first;
         self.ahead.clone().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// The next piece; `None` at the end.
+    /// Returns the next chunk; `None` at the end.
     ///
     /// # Errors
-    /// [`Severed`] if the end will not come. What was read is not the whole.
+    /// [`Severed`] if the body was cut off: the chunks so far are not the whole.
     pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Severed>>> {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(ahead));
@@ -151,7 +151,7 @@ impl Download {
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.silence = None;
-                    // Trailers belong to the connection that they came by (RFC 9110 section 6.5.1).
+                    // Trailers belong to the connection on which they arrived (RFC 9110 section 6.5.1).
                     if let Ok(piece) = frame.into_data() {
                         return Poll::Ready(Some(Ok(piece)));
                     }

@@ -1,17 +1,17 @@
-//! What HubSpot's answers tell of its limits (developers.hubspot.com, "Usage guidelines and limits").
+//! HubSpot's rate limits, as its responses report them (developers.hubspot.com, "Usage guidelines and limits").
 
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-/// What is told with an answer: `X-HubSpot-RateLimit-Max`, `-Remaining` and `-Interval-Milliseconds`.
+/// The limit in a response: `X-HubSpot-RateLimit-Max`, `-Remaining` and `-Interval-Milliseconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
-    /// How many calls there may be in an interval.
+    /// The number of calls per interval.
     pub max: u32,
-    /// How long that is.
+    /// The length of the interval.
     pub interval: Duration,
-    /// How many are left of them.
+    /// The number of calls left in it.
     pub remaining: Option<u32>,
 }
 
@@ -26,21 +26,21 @@ impl Allowance {
     }
 }
 
-/// What is told with a refusal, status 429.
+/// The limit that a response with status 429 reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhausted {
-    /// How long to leave the account alone.
+    /// The pause before the next call to the account.
     pub pause: Duration,
 }
 
 impl Exhausted {
-    /// Goes by `Retry-After`, or else by the policy that the body names.
+    /// Takes the pause from `Retry-After`, or else from the policy that the body names.
     pub(super) fn read(body: &[u8], retry_after: Option<Duration>, is_search: bool) -> Self {
         let text = String::from_utf8_lossy(body);
         let policy = text.split_once("\"policyName\"").map_or("", |(_, rest)| rest);
         let policy = policy.split('"').nth(1).unwrap_or_default();
         let usual = match policy {
-            // Until midnight nothing helps; somebody may look once a minute whether it is over.
+            // Only midnight resets this limit; one call a minute checks whether it has.
             "DAILY" => 60,
             "SECONDLY" => 1,
             _ if is_search => 1,

@@ -1,5 +1,5 @@
-//! A call that somebody else makes of HubSpot, passed on with a connection's access token: bodies as they come, in both
-//! directions.
+//! Proxied calls: a caller's request, forwarded to HubSpot with a connection's access token. Bodies are streamed in
+//! both directions.
 
 mod body;
 mod limits;
@@ -24,57 +24,58 @@ use crate::domain::proxy_path::ProxyPath;
 use crate::domain::secret::Secret;
 use crate::egress;
 
-/// How long HubSpot may take to begin its answer, from the last byte that it was sent.
+/// The time limit for the start of HubSpot's response, from the last byte that was sent.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A call to pass on.
+/// A call to forward.
 #[derive(Debug)]
 pub struct Call {
-    /// Its method, whatever it is.
+    /// The method; any is allowed.
     pub method: Method,
-    /// Where it goes, below HubSpot's API.
+    /// The path below HubSpot's API.
     pub path: ProxyPath,
-    /// Its header fields, less those that end here.
+    /// The header fields, without those that must not be forwarded.
     pub headers: HeaderMap,
-    /// Its body, if it has one.
+    /// The body, if there is one.
     pub body: Option<Upload>,
 }
 
 impl Call {
-    /// Whether it may be made twice: its method is safe (RFC 9110 section 9.2.1), and all of it is still here.
+    /// Returns whether the call may be repeated: its method is safe (RFC 9110 section 9.2.1), and its body is not
+    /// consumed.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.body.is_none() && matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 }
 
-/// What HubSpot answers.
+/// HubSpot's response.
 #[derive(Debug)]
 pub struct Passed {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its header fields, less those that end here.
+    /// The header fields, without those that must not be forwarded.
     pub headers: HeaderMap,
-    /// How long its body says it is.
+    /// The length of the body, if it is known.
     pub length: Option<u64>,
-    /// Its body.
+    /// The body.
     pub body: Download,
-    /// What it tells of the account's limit.
+    /// The account's rate limit, if reported.
     pub allowance: Option<Allowance>,
-    /// What it tells of a limit that is reached.
+    /// The exceeded rate limit, if reported.
     pub exhausted: Option<Exhausted>,
 }
 
-/// Why there is no answer.
+/// The reason there is no response.
 #[derive(Debug)]
 pub enum PassError {
-    /// HubSpot gave none.
+    /// HubSpot did not respond.
     Failed(Failure),
-    /// The caller's body did not come.
+    /// The caller's body is incomplete.
     Upload(UploadError),
 }
 
-/// The client for calls that are passed on, made for the first one. It has connections of its own: they live on the web
-/// workers, and end with them, which those that carry a refresh token must not.
+/// The client for proxied calls, built on first use. It has its own connections: they live on the web workers and end
+/// with them, which must not happen to calls that carry a refresh token.
 #[derive(Debug)]
 pub(super) struct Egress {
     proxies: Proxies,
@@ -98,10 +99,10 @@ impl Egress {
 }
 
 impl HubSpot {
-    /// Passes a call on. The body of the answer is read as the caller takes it; if the answer is dropped, the call ends.
+    /// Forwards a call. The body of the response is read at the caller's pace; dropping the response ends the call.
     ///
     /// # Errors
-    /// [`PassError`] if HubSpot has not begun to answer.
+    /// [`PassError`] if HubSpot has not started to respond.
     pub(crate) async fn pass_on(&self, call: &mut Call, access: &Secret) -> Result<Passed, PassError> {
         let progress = call.body.as_ref().map(|upload| Arc::clone(&upload.progress)).unwrap_or_default();
         let unreachable = || PassError::Failed(Failure::transient(FailureCode::ProviderUnreachable));
@@ -116,7 +117,7 @@ impl HubSpot {
         self.read(answer, &call.method, call.path.is_search()).await
     }
 
-    /// Host, scheme and port are those of the configuration, whatever the path is.
+    /// Host, scheme and port are always the configured ones, whatever the path is.
     fn place(&self, path: &ProxyPath) -> url::Url {
         let mut url = join(&self.settings.api_url, path.path());
         url.set_query(path.query());
@@ -154,7 +155,7 @@ fn bearer(access: &Secret) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Waits until the answer begins, for as long as the caller's body keeps moving.
+/// Waits for the start of the response, for as long as the caller's body makes progress.
 async fn begun(
     answer: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
     progress: &Progress,
@@ -177,7 +178,7 @@ async fn begun(
     }
 }
 
-/// The fields of an answer that go back to the caller.
+/// Returns the fields of a response that are returned to the caller.
 fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = Named::by(headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()));
     let passed = headers.iter().filter(|(name, _)| named.passes_to_caller(name.as_str()));

@@ -1,4 +1,4 @@
-//! Rows of AuthRequest: insert, consume once, finish, cancel, deliver once, sweep.
+//! Rows of AuthRequest: insert, consume once, finish, cancel, hand off once, sweep.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 
@@ -22,32 +22,32 @@ use crate::store::{ConnectStore, StoreError, Tx};
 pub struct NewAuthRequest {
     /// The request.
     pub request: AuthRequest,
-    /// Of the state that HubSpot sends back.
+    /// The hash of the state that HubSpot sends back.
     pub state_hash: Hash,
-    /// Of the flow cookie that binds it to the browser.
+    /// The hash of the flow cookie that binds it to the browser.
     pub binding_hash: Hash,
 }
 
-/// What became of an attempt to consume an AuthRequest.
+/// The result of consuming an AuthRequest.
 #[derive(Debug)]
 pub enum Consumed {
-    /// It is yours, and nobody else's: exchange the code now.
+    /// This call has consumed it: exchange the code now.
     Now(Box<AuthRequest>),
     /// It was consumed before.
     Before(Box<AuthRequest>),
-    /// It is too late.
+    /// It has expired.
     Expired(Box<AuthRequest>),
-    /// It has ended, and this browser does not have its cookie, or no longer.
+    /// It has ended, and this browser has no cookie for it, or no longer.
     Over(FlowId),
-    /// It belongs to another browser; it stays good for that one.
+    /// It belongs to another browser, for which it stays valid.
     NotYours,
-    /// Nobody began it.
+    /// There is no such AuthRequest.
     Unknown,
 }
 
 impl ConnectStore {
-    /// Remembers an attempt to connect. `false` if another attempt has its challenge: of several at once one is
-    /// inserted.
+    /// Inserts an authorization request. Returns `false` if another request has its challenge: of several concurrent
+    /// ones, one is inserted.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
@@ -55,8 +55,8 @@ impl ConnectStore {
         self.inserts.write(new).await
     }
 
-    /// Consumes an AuthRequest: whoever comes with its state and its flow cookie first, and in time, may exchange the
-    /// code. One statement decides, so twenty callbacks at once make one exchange.
+    /// Consumes an AuthRequest: the first call with its state and its flow cookie, before it expires, may exchange the
+    /// code. A single statement decides, so twenty concurrent callbacks result in one exchange.
     pub async fn consume_auth_request(
         &self,
         state: Hash,
@@ -68,12 +68,12 @@ impl ConnectStore {
         self.db.write(move |tx| Box::pin(consume(tx, state, binding, client_id.clone(), now))).await
     }
 
-    /// The flow with this id, for the browser that holds its cookie.
+    /// Returns the flow with this id, for the browser that holds its cookie.
     pub async fn flow(&self, id: FlowId, binding: Hash) -> Result<Option<AuthRequest>, StoreError> {
         self.auth_request(Entity::find_by_id(id).filter(Column::BindingHash.eq(binding))).await
     }
 
-    /// The flow with this id, for the backend that its connect session belongs to.
+    /// Returns the flow with this id, for the backend of its connect session.
     pub async fn flow_of_session(
         &self,
         id: FlowId,
@@ -82,7 +82,7 @@ impl ConnectStore {
         self.auth_request(Entity::find_by_id(id).filter(Column::ConnectSessionId.eq(session))).await
     }
 
-    /// The flow that the page with this challenge began, if it is the one that the page names.
+    /// Returns the flow that was started with this challenge, if it is the one that the page names.
     pub async fn flow_of_challenge(
         &self,
         challenge: Hash,
@@ -96,8 +96,8 @@ impl ConnectStore {
         self.db.find(query).await?.map(AuthRequest::try_from).transpose()
     }
 
-    /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
-    /// told.
+    /// Returns a version for each of these flows whose state has changed since its start. It changes with everything
+    /// that the flow's page can see.
     pub async fn flow_versions(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
         let sql = format!(
             "SELECT request.id, status, evidence, request.expires_at, connection_id, details_due_at FROM auth_request AS request \
@@ -108,7 +108,7 @@ impl ConnectStore {
         let rows = self.db.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
         let version = |row: &Row| {
             let (status, due): (String, Option<i64>) = (row.get("status")?, row.get("details_due_at")?);
-            // It is put off when the attempt comes to wait for somebody's word.
+            // The expiry is extended when the flow's grant awaits a decision.
             let expires_at: i64 = row.get("expires_at")?;
             let texts: [Option<String>; 2] = [row.get("evidence")?, row.get("connection_id")?];
             let mut hasher = DefaultHasher::new();
@@ -118,8 +118,8 @@ impl ConnectStore {
         rows.iter().map(version).collect()
     }
 
-    /// Notes that the opener has shown the key of its challenge. Says until when HubSpot's answer is awaited; `None` if
-    /// it is not the key, or too late.
+    /// Records that the opener has shown the key of its challenge. Returns the time until which HubSpot's redirect is
+    /// accepted; `None` if the key is wrong, or it is too late.
     pub async fn verify_opener(
         &self,
         id: FlowId,
@@ -139,7 +139,7 @@ impl ConnectStore {
             .await
     }
 
-    /// Gives a flow up, if HubSpot has not answered yet: whichever of the two is committed first counts.
+    /// Cancels a flow, unless HubSpot's redirect has arrived: whichever is committed first counts.
     pub async fn cancel_auth_request(
         &self,
         id: FlowId,
@@ -160,12 +160,12 @@ impl ConnectStore {
         self.db.change(awaited).await.map(|_| ())
     }
 
-    /// Takes the right to hand out the access token of a flow; only the first caller gets it.
+    /// Takes the right to hand out the access token of a flow; only the first call succeeds.
     pub async fn take_token(&self, id: FlowId, now: Timestamp) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(take_token(tx, id, now))).await
     }
 
-    /// Notes that an attempt ended without a connection.
+    /// Records that a flow ended without a connection.
     pub async fn fail_auth_request(
         &self,
         id: FlowId,
@@ -175,8 +175,8 @@ impl ConnectStore {
         self.db.write(move |tx| Box::pin(fail(tx, id, code, now))).await
     }
 
-    /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
-    /// go with it, says whether it may.
+    /// Takes the right to hand the outcome off to the popup; only the first call succeeds. With `with_token`, returns
+    /// whether the access token may be handed out too.
     pub async fn hand_off_auth_request(
         &self,
         id: FlowId,
@@ -197,7 +197,7 @@ impl ConnectStore {
             .await
     }
 
-    /// Forgets requests that expired long enough ago that nobody asks for their outcome any more.
+    /// Deletes requests that expired so long ago that no page asks for their outcome any more.
     pub async fn sweep_auth_requests(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.db
             .change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(AUTH_REQUEST_RETENTION))))
@@ -205,7 +205,7 @@ impl ConnectStore {
     }
 }
 
-/// What [`insert_values`] has values for.
+/// The columns of the values of [`insert_values`].
 pub(in crate::store) const COLUMNS_OF_INSERT: &str = "id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
     optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, created_at, expires_at, challenge, \
     opener_challenge, return_url, mode, connect_session_id";
@@ -276,7 +276,7 @@ async fn take_token(tx: &Tx<'_>, id: FlowId, now: Timestamp) -> Result<bool, Sto
     Ok(tx.change(once.filter(Column::TokenTakenAt.is_null())).await? == 1)
 }
 
-/// Notes, inside a transaction, that an attempt ended without a connection.
+/// Records, inside a transaction, that a flow ended without a connection.
 pub(in crate::store) async fn fail(
     tx: &Tx<'_>,
     id: FlowId,
@@ -295,7 +295,7 @@ pub(in crate::store) async fn fail(
     tx.change(open).await.map(|_| ())
 }
 
-/// Lets an attempt wait for longer, inside the transaction that makes it wait.
+/// Extends the expiry of a flow, inside the transaction that makes it wait.
 pub(in crate::store) async fn keep_open(
     tx: &Tx<'_>,
     id: FlowId,
@@ -305,7 +305,7 @@ pub(in crate::store) async fn keep_open(
     tx.change(exchanging(id).set(waiting)).await.map(|_| ())
 }
 
-/// Notes, inside the transaction that stores it, which connection an attempt led to.
+/// Records the connection of a flow, inside the transaction that stores the connection.
 pub(in crate::store) async fn connected(
     tx: &Tx<'_>,
     id: FlowId,

@@ -1,4 +1,4 @@
-//! Inserting AuthRequests. Anyone can begin a connect, so this has to be the cheapest write of all.
+//! Inserts AuthRequests. Anyone can start a flow, so this has to be the cheapest write of all.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use crate::store::connect::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, ins
 use crate::store::db::{parts, placeholders, values};
 use crate::store::{Tx, Work};
 
-/// Inserts some rows. `false` for each whose challenge another row has.
+/// Inserts rows. Returns `false` for each row whose challenge another row has.
 pub(in crate::store) fn insert_all<'a>(tx: &'a Tx<'a>, rows: &'a [NewAuthRequest]) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         let columns = COLUMNS_OF_INSERT.split(',').count();

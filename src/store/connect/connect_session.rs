@@ -1,4 +1,4 @@
-//! Rows of ConnectSession: insert, find, await the backend's word, forget.
+//! Rows of ConnectSession: insert, find, hold for confirmation, delete.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
@@ -16,45 +16,45 @@ use crate::store::entity::flag::Flag;
 use crate::store::webhooks::event;
 use crate::store::{ConnectSession, ConnectStore, StoreError, Tx};
 
-/// How many sessions expire in one transaction.
+/// The number of sessions that expire per transaction.
 const SESSIONS_PER_TRANSACTION: i64 = 500;
 
-/// A session is good for its one connection while it is one of these.
+/// The statuses in which a session can still lead to its one connection.
 const USABLE: [ConnectSessionStatus; 2] =
     [ConnectSessionStatus::Open, ConnectSessionStatus::AwaitingConfirmation];
 
-/// Which sessions are asked for.
+/// A selection of sessions.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectSessionFilter {
-    /// Those of this project.
+    /// Only sessions of this project.
     pub project: ProjectId,
-    /// Those of this user of the host.
+    /// Only sessions of this user of the host.
     pub external_user: Option<ExternalUserId>,
-    /// Those with this status.
+    /// Only sessions with this status.
     pub status: Option<ConnectSessionStatus>,
-    /// Those that were made before this one.
+    /// Only sessions that were created before this one.
     pub before: Option<ConnectSessionId>,
 }
 
 impl ConnectStore {
-    /// Keeps a new session.
+    /// Inserts a session.
     pub async fn insert_connect_session(&self, session: ConnectSession) -> Result<(), StoreError> {
         self.db.change(Entity::insert(session.into_active_model())).await.map(|_| ())
     }
 
-    /// The session with this id.
+    /// Returns the session with this id.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<ConnectSession>, StoreError> {
         self.db.find(Entity::find_by_id(id)).await
     }
 
-    /// The sessions that are asked for, the newest first, at most `limit`.
+    /// Returns the selected sessions, the newest first, at most `limit`.
     pub async fn connect_sessions(
         &self,
         filter: ConnectSessionFilter,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<ConnectSession>, StoreError> {
-        // An id begins with the time at which it was made.
+        // An id begins with its time of creation.
         let mut query = Entity::find().filter(Column::ProjectId.eq(filter.project));
         query = query.order_by_desc(Column::Id).limit(u64::from(limit));
         if let Some(before) = filter.before {
@@ -76,16 +76,16 @@ impl ConnectStore {
         self.db.find_all(query).await
     }
 
-    /// The session that this token was made for.
+    /// Returns the session with this token.
     pub async fn connect_session_of(&self, token: Hash) -> Result<Option<ConnectSession>, StoreError> {
         self.db.find(Entity::find().filter(Column::TokenHash.eq(token))).await
     }
 
-    /// Replaces the token of a hosted link, once. `false` if there is no such link, or it was opened before or has ended.
-    /// One statement decides, so of several pages at once one opens it.
+    /// Replaces the token of a hosted link, once. Returns `false` if there is no such link, or it was opened before or
+    /// has ended. A single statement decides, so only one of several concurrent pages opens it.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the link is as it was then.
+    /// [`StoreError`] if the database fails; then the link is unchanged.
     pub async fn open_link(&self, link: Hash, page: Hash, now: Timestamp) -> Result<bool, StoreError> {
         let opened = ActiveModel { token_hash: Set(page), opened_at: Set(Some(now)), ..Default::default() };
         let link = Entity::update_many()
@@ -98,7 +98,7 @@ impl ConnectStore {
         Ok(self.db.change(link).await? == 1)
     }
 
-    /// Notes why the last attempt of an open session came to nothing.
+    /// Records why the last flow of an open session failed.
     pub async fn note_failed_auth_request(
         &self,
         id: ConnectSessionId,
@@ -109,12 +109,12 @@ impl ConnectStore {
         self.db.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
-    /// Ends the links that nobody has used and that expired before this moment. Returns how many; there may be more.
+    /// Expires unused links whose time ended before `before`. Returns how many; there may be more.
     pub async fn expire_connect_sessions(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.db.write(move |tx| Box::pin(expire(tx, before))).await
     }
 
-    /// Forgets sessions that expired long ago, but for those that still await a confirmation.
+    /// Deletes sessions that expired long ago, except those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
         let old = now.minus(CONNECT_SESSION_RETENTION);
         let old = Entity::delete_many()
@@ -124,7 +124,7 @@ impl ConnectStore {
     }
 }
 
-/// Returns a session that is still good for its one connection. It stays so until the transaction ends.
+/// Returns a session that can still lead to its one connection, and keeps it so until the transaction ends.
 pub(in crate::store) async fn lock(
     tx: &Tx<'_>,
     id: ConnectSessionId,
@@ -132,7 +132,7 @@ pub(in crate::store) async fn lock(
     tx.find_locked(Entity::find_by_id(id).filter(Column::Status.is_in(USABLE))).await
 }
 
-/// Notes the one connection that a session has led to, inside the transaction that has [locked](lock) it.
+/// Records the connection of a session, inside the transaction that has [locked](lock) the session.
 pub(in crate::store) async fn take(
     tx: &Tx<'_>,
     session: ConnectSession,
@@ -148,8 +148,8 @@ pub(in crate::store) async fn take(
     change(tx, connected, EventType::ConnectSessionConnected).await
 }
 
-/// Lets a session wait for its backend's word on this attempt. `false` if it waits for one on another, or has ended. Said
-/// twice it is the same: the answer of the first may have been lost.
+/// Makes a session wait for its backend's confirmation of this flow. Returns `false` if it waits for another flow, or
+/// has ended. A repeated call succeeds, because the response to the first may have been lost.
 pub(in crate::store) async fn hold(
     tx: &Tx<'_>,
     id: ConnectSessionId,
@@ -169,8 +169,8 @@ pub(in crate::store) async fn hold(
     Ok(true)
 }
 
-/// Ends a session that has led to nothing yet, and returns the flow whose grant awaits a decision, if one does. `None` if
-/// the session has come to its end before.
+/// Cancels a session that has no connection yet, and returns the flow whose grant awaits a decision, if any. `None` if
+/// the session has already ended.
 pub(in crate::store) async fn cancel(
     tx: &Tx<'_>,
     id: ConnectSessionId,
@@ -190,12 +190,12 @@ pub(in crate::store) async fn cancel(
 }
 
 async fn expire(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
-    // The conditions of the index, which SQLite takes only if they are repeated.
+    // The conditions of the index, which SQLite uses only if they are repeated.
     let unused = "SELECT id FROM connect_session WHERE status = 'open' AND hosted = 1 AND expires_at <= $1 \
                   ORDER BY expires_at, id LIMIT $2";
     let mut expired = 0;
     for row in tx.all(unused, [before.into(), SESSIONS_PER_TRANSACTION.into()]).await? {
-        // Another replica may have been first.
+        // Another replica may have been faster.
         if let Some(session) = lock(tx, row.get("id")?).await?
             && session.status == ConnectSessionStatus::Open
         {
@@ -208,8 +208,8 @@ async fn expire(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
     Ok(expired)
 }
 
-/// Writes the new status of a session, and reports it if the session has a link: the page of a session without one waits
-/// for the outcome itself.
+/// Writes the new status of a session, and reports it if the session has a link: the page of a session without a link
+/// waits for the outcome itself.
 async fn change(tx: &Tx<'_>, session: ConnectSession, kind: EventType) -> Result<(), StoreError> {
     let changed = ActiveModel {
         status: Set(session.status),

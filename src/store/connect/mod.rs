@@ -1,4 +1,4 @@
-//! The authorization flow: requests, sessions, grants on the way to a connection.
+//! The authorization flow: requests, connect sessions and pending grants.
 
 pub(super) mod auth_request;
 pub(super) mod auth_request_batch;
@@ -13,7 +13,7 @@ use auth_request::NewAuthRequest;
 #[derive(Debug, Clone)]
 pub struct ConnectStore {
     db: Database,
-    /// New AuthRequests.
+    /// The batch for new AuthRequests.
     inserts: Batch<NewAuthRequest, bool>,
 }
 

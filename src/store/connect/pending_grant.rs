@@ -17,12 +17,12 @@ use crate::store::webhooks::event;
 use crate::store::{ClaimedInstall, ConnectStore, PendingGrant, RevocationJob, StoreError, Tx};
 
 impl ConnectStore {
-    /// Holds a grant until somebody decides on it, and keeps its flow open for as long. An install takes the place of an
-    /// older one of the same account. `false` if the connect session that it came by awaits a decision on another grant,
-    /// or has ended: nothing is held then.
+    /// Holds a grant until a decision is made, and keeps its flow open until then. An install replaces an older one of
+    /// the same account. Returns `false` if the grant's connect session awaits a decision on another grant, or has
+    /// ended: then nothing is held.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
+    /// [`StoreError`] if the database fails: the tokens are still only in memory, so retry.
     pub async fn hold_grant(&self, grant: PendingGrant) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(hold(tx, grant.clone()))).await
     }
@@ -32,7 +32,7 @@ impl ConnectStore {
         self.db.find(Entity::find_by_id(id)).await
     }
 
-    /// Returns grants on which nobody has decided in time, the oldest first.
+    /// Returns grants whose time for a decision has ended, the oldest first.
     pub async fn expired_grants(&self, now: Timestamp, limit: u64) -> Result<Vec<Undecided>, StoreError> {
         let expired = Entity::find().filter(Column::ExpiresAt.lte(now));
         self.db.find_parts(expired.order_by_asc(Column::ExpiresAt).limit(limit)).await
@@ -43,8 +43,7 @@ impl ConnectStore {
         self.db.find_parts(Entity::find().filter(Column::UserId.eq(user))).await
     }
 
-    /// Returns installs of an app that wait to be claimed, by their ids, from after `after` on; of one account, or of
-    /// all.
+    /// Returns unclaimed installs of an app, of one account or of all, in order of their ids, after `after`.
     pub async fn waiting_installs(
         &self,
         client_id: &str,
@@ -66,7 +65,7 @@ impl ConnectStore {
         self.db.find_all(waiting.order_by_asc(Column::Id).limit(limit)).await
     }
 
-    /// Notes what HubSpot tells of the account of a pending grant.
+    /// Stores the names that HubSpot reports for the account of a pending grant.
     pub async fn name_pending_grant(
         &self,
         id: PendingGrantId,
@@ -78,8 +77,8 @@ impl ConnectStore {
         self.db.change(Entity::update_many().set(named).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
-    /// Ends a pending grant, and fails its flow with this code: the grant is queued to end at HubSpot, unless a connection
-    /// or another flow has the same one. `false` if it is pending no more.
+    /// Ends a pending grant, and fails its flow with this code. The grant is queued for revocation at HubSpot, unless a
+    /// connection or another flow has the same one. Returns `false` if it is no longer pending.
     pub async fn end_pending_grant(
         &self,
         id: PendingGrantId,
@@ -89,8 +88,8 @@ impl ConnectStore {
         self.db.write(move |tx| Box::pin(end(tx, id, code, now))).await
     }
 
-    /// Ends a session that has led to nothing yet, with its pending grant, if there is one. `false` if it has come to its
-    /// end before.
+    /// Cancels a session that has no connection yet, with its pending grant, if any. Returns `false` if it has already
+    /// ended.
     pub async fn cancel_connect_session(
         &self,
         id: ConnectSessionId,
@@ -113,7 +112,7 @@ impl ConnectStore {
     }
 }
 
-/// Reads a pending grant inside a transaction. It stays pending until the transaction ends.
+/// Reads a pending grant inside a transaction, and keeps it pending until the transaction ends.
 pub(in crate::store) async fn lock(
     tx: &Tx<'_>,
     id: PendingGrantId,
@@ -121,8 +120,8 @@ pub(in crate::store) async fn lock(
     tx.find_locked(Entity::find_by_id(id)).await
 }
 
-/// Forgets a grant whose tokens are a connection's now, inside the transaction that stores that one, and finishes what it
-/// came from. Who has claimed an install is remembered, so that the same claim again is no error.
+/// Deletes a grant whose tokens now belong to a connection, inside the transaction that stores the connection, and
+/// finishes its flow. A claimed install is recorded, so that a repeated claim succeeds.
 pub(in crate::store) async fn accepted(
     tx: &Tx<'_>,
     grant: PendingGrant,
@@ -145,8 +144,7 @@ pub(in crate::store) async fn accepted(
     tx.insert_new(claimed).await.map(|_| ())
 }
 
-/// Ends the installs of this account that wait to be claimed, all `but` one, inside the transaction that makes them
-/// needless.
+/// Ends the unclaimed installs of this account, except `but`, inside the transaction that makes them unnecessary.
 pub(in crate::store) async fn end_installs(
     tx: &Tx<'_>,
     client_id: &str,
@@ -171,7 +169,7 @@ async fn hold(tx: &Tx<'_>, grant: PendingGrant) -> Result<bool, StoreError> {
     {
         return Ok(false);
     }
-    // It may have been written before, though the answer was lost; an install may even have been claimed since.
+    // It may have been written before, although the response was lost; an install may even have been claimed since.
     if grant.source == GrantSource::Marketplace {
         let claimed = claimed_install::Entity::find_by_id(grant.id.install());
         if claimed.one(&tx.db).await?.is_some() {

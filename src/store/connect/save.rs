@@ -1,4 +1,4 @@
-//! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
+//! Saves a new connection: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
 
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
@@ -18,56 +18,56 @@ use crate::store::entity::token::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
 use crate::store::{ConnectStore, StoreError, TokenRow, Tx};
 
-/// New tokens, sealed for the connection and the generation they will have.
+/// New tokens, sealed for their connection and generation.
 #[derive(Debug, Clone)]
 pub struct NewTokens {
-    /// The connection: an existing one of one generation more than was read, or a new one of the first. What is not
-    /// known of an existing one stays as it is.
+    /// The connection: either an existing one, with the generation after the one that was read, or a new one of
+    /// generation 1. Unknown details do not overwrite those of an existing one.
     pub token: TokenRow,
-    /// When it is refreshed.
+    /// The time of the first refresh.
     pub refresh_at: Timestamp,
-    /// The connect session that is good for this one connection, where it came by one.
+    /// The connect session that permits this one connection, if there is one.
     pub connect_session: Option<ConnectSessionId>,
-    /// Whether the connection takes the place of all others of its user.
+    /// Whether the connection replaces all others of its user.
     pub is_only: bool,
 }
 
-/// Where new tokens come from.
+/// The origin of new tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// HubSpot has just given them for this flow.
+    /// A code of this flow that was just exchanged.
     Exchange(FlowId),
     /// A pending grant that was accepted.
     Pending {
         /// The grant.
         id: PendingGrantId,
-        /// The connection that it takes the place of.
+        /// The connection that it replaces.
         replaces: Option<ConnectionId>,
     },
     /// An import of the refresh token with this keyed hash, which HubSpot may have replaced by now.
     Import(String),
 }
 
-/// What became of new tokens.
+/// The result of saving new tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saved {
-    /// They are stored; with what became of the connection that they replace, if there was one.
+    /// They are stored. Contains the result of removing the connection that they replace, if there was one.
     Done(Option<(ConnectionId, Removed)>),
-    /// The connection has changed since it was read: seal for the new generation and try again.
+    /// The connection has changed since it was read: seal for the new generation and retry.
     Stale,
-    /// They are pending no more: somebody else has decided, or it was too late; or their connect session has ended.
+    /// They are no longer pending (decided elsewhere, or expired), or their connect session has ended.
     Gone,
 }
 
 impl ConnectStore {
-    /// Saves a new connection or renews one, with its job, and finishes what it came from.
+    /// Saves a new connection or reconnects one, with its job, and finishes its flow or grant.
     pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
         self.db.write(move |tx| Box::pin(save(tx, source.clone(), tokens.clone()))).await
     }
 }
 
 async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
-    // The session before its grant, as whoever ends a session does it: two that wait for each other get nowhere.
+    // The session is locked before its grant, as in every transaction that ends a session, to avoid deadlocks.
     let session = match tokens.connect_session {
         Some(id) => match connect_session::lock(tx, id).await? {
             Some(session) => Some(session),
@@ -84,7 +84,7 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
     };
     let mut token = tokens.token;
     if let Some(grant) = &pending {
-        // HubSpot was asked while the grant waited; its access token may have expired since.
+        // HubSpot reported them while the grant was pending; the access token for asking again may have expired since.
         token.hub_domain.clone_from(&grant.hub_domain);
         token.hub_user.clone_from(&grant.hub_user);
     }
@@ -104,7 +104,7 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
     if let Some(grant) = pending {
         pending_grant::accepted(tx, grant, token.user_id, connection, token.connected_at).await?;
     }
-    // Somebody of this account is here: nobody has to come for what waits to be claimed. An import shows nobody.
+    // The user is present, so unclaimed installs of this account are unnecessary. An import does not show that.
     if let Some(portal) = token.portal_id
         && !matches!(source, Source::Import(_))
     {
@@ -135,8 +135,8 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
     Ok(Saved::Done(replaced))
 }
 
-/// Locks a user until the transaction ends, so that of two connections that are saved at once one sees the other. A user of
-/// a browser session has no row to lock.
+/// Locks a user until the transaction ends, so that of two connections that are saved concurrently, one sees the other.
+/// A user of a browser session has no row to lock.
 async fn lock_user(tx: &Tx<'_>, user: UserId) -> Result<(), StoreError> {
     if tx.locks_rows() {
         let sql = "SELECT 1 AS locked FROM pg_advisory_xact_lock(hashtextextended($1, 0))";
@@ -145,7 +145,7 @@ async fn lock_user(tx: &Tx<'_>, user: UserId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.
+/// Writes a connection and its event. Returns `false` if the connection has changed since it was read.
 async fn put(tx: &Tx<'_>, token: &TokenRow) -> Result<bool, StoreError> {
     let is_new = token.generation == 1;
     let granted = Some(&token.scopes).filter(|scopes| !scopes.is_empty());
@@ -165,21 +165,21 @@ async fn put(tx: &Tx<'_>, token: &TokenRow) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// `false` if the user has this account already.
+/// Inserts a connection. Returns `false` if the user has already connected this account.
 async fn insert(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
     let its_account = [Column::UserId, Column::ClientId, Column::PortalId];
     let row = Entity::insert(new.clone().into_active_model());
     Ok(tx.change(row.on_conflict_do_nothing_on(its_account)).await? == 1)
 }
 
-/// A reconnect: new tokens, a clean record, and an end at HubSpot for the grant it replaces if nobody else has it.
-/// `false` if the connection has changed meanwhile.
+/// Replaces the tokens of a connection, clears its errors, and queues the revocation of the replaced grant unless it is
+/// shared. Returns `false` if the connection has changed since it was read.
 async fn reconnect(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
     let before = new.generation - 1;
     revocation::queue_replaced(tx, new.id, before, &new.refresh_fingerprint, new.obtained_at).await?;
     let reconnected = new.clone();
     let reconnected = ActiveModel {
-        // Scopes that HubSpot has not named yet are compared with the older ones when it does.
+        // If HubSpot has not named the scopes yet, the older ones stay, to be compared when it does.
         scopes: if reconnected.scopes.is_empty() { NotSet } else { Set(reconnected.scopes) },
         wanted_scopes: Set(reconnected.wanted_scopes),
         unsettled_scopes: Set(reconnected.unsettled_scopes),

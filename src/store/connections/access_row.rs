@@ -1,5 +1,5 @@
-//! What is read of a connection for lending its access token: the most frequent read of all, so no more than is needed,
-//! and the refresh token least of all.
+//! The columns that are read to return an access token. This is the most frequent read of all, so it reads no more than
+//! necessary, and never the refresh token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,40 +16,39 @@ use crate::store::{ConnectionStore, StoreError};
 const COLUMNS: &str = "id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
     access_sealed, obtained_at, expires_at, last_error, error_since";
 
-/// A connection's access token, sealed, and what goes with it.
+/// A connection's sealed access token and the related columns.
 #[derive(Debug, Clone)]
 pub struct AccessRow {
     /// The connection.
     pub id: ConnectionId,
-    /// Who owns it.
+    /// The owner.
     pub user_id: UserId,
     /// The HubSpot app.
     pub client_id: String,
-    /// Which account, where it is known.
+    /// The HubSpot account, if it is known.
     pub portal_id: Option<PortalId>,
-    /// What was granted.
+    /// The granted scopes.
     pub scopes: Option<Scopes>,
-    /// What was asked for and not granted.
+    /// The scopes that were requested but not granted.
     pub missing_scopes: Scopes,
     /// Its state.
     pub state: StoredState,
-    /// Rises with every new pair of tokens.
+    /// Incremented with every new pair of tokens.
     pub generation: i64,
     /// The access token.
     pub access: Sealed,
-    /// When it was received.
+    /// The time at which it was received.
     pub obtained_at: Timestamp,
-    /// When it expires.
+    /// The expiry time.
     pub expires_at: Timestamp,
     /// The code of the last failed refresh, until one succeeds.
     pub last_error: Option<String>,
-    /// Since when refreshes fail.
+    /// The time since which refreshes fail.
     pub error_since: Option<Timestamp>,
 }
 
 impl ConnectionStore {
-    /// Returns the access token of one connection, whoever owns it. PostgreSQL is asked once for callers that come at the same
-    /// time.
+    /// Returns the access token of a connection of any user. On PostgreSQL, concurrent calls share a query.
     pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {
         match &self.access {
             Some(read_batcher) => read_batcher.read(id).await,
@@ -58,7 +57,7 @@ impl ConnectionStore {
     }
 }
 
-/// Reads these connections. A row that cannot be read spoils no other.
+/// Reads these connections. A row that cannot be read does not affect the others.
 pub(in crate::store) async fn read_all(db: &Database, ids: &[ConnectionId]) -> Result<Found, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", placeholders(db.backend(), ids.len()));
     let rows = db.all(&sql, ids.iter().map(|id| (*id).into())).await?;

@@ -1,4 +1,4 @@
-//! Connections as an operator and the host's backend see them: everything but the tokens.
+//! Connections as operators and the host's backend see them: everything except the tokens.
 
 use std::time::Duration;
 
@@ -23,60 +23,60 @@ use crate::store::{ConnectionStore, StoreError, TokenRow};
 pub struct ListedConnection {
     /// The connection.
     pub token: Token,
-    /// What is planned for it.
+    /// Its refresh schedule.
     pub plan: RefreshPlan,
-    /// Whose it is by the host's own id, if it belongs to one of the host's users.
+    /// The host's id of its owner, if it belongs to one of the host's users.
     pub external_user: Option<ExternalUserId>,
-    /// What the host has noted with it: a JSON object.
+    /// The host's metadata: a JSON object.
     pub metadata: Option<String>,
     /// The project that it belongs to.
     pub project: ProjectId,
 }
 
-/// Which connections are asked for.
+/// A selection of connections.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionFilter {
-    /// Those of this project.
+    /// Only connections of this project.
     pub project: ProjectId,
-    /// Those of this user, who is of the project.
+    /// Only connections of this user, who belongs to the project.
     pub user: Option<UserId>,
-    /// Those to this account.
+    /// Only connections to this account.
     pub portal: Option<PortalId>,
-    /// Those with this status.
+    /// Only connections with this status.
     pub status: Option<ConnectionStatus>,
-    /// Those with this entry in their metadata.
+    /// Only connections with this entry in their metadata.
     pub metadata: Option<MetadataFilter>,
-    /// Those created at this time or later.
+    /// Only connections that were created at this time or later.
     pub created_after: Option<Timestamp>,
-    /// Those created before this time.
+    /// Only connections that were created before this time.
     pub created_before: Option<Timestamp>,
-    /// By the time when they were created.
+    /// The order of creation.
     pub order: Order,
-    /// Those that come after this one, in this order.
+    /// Only connections after this one in that order.
     pub after: Option<(Timestamp, ConnectionId)>,
 }
 
 impl ConnectionStore {
-    /// Connections in the order of their ids, from after `after`.
+    /// Returns connections in order of their ids, after `after`.
     pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<ListedConnection>, StoreError> {
         let sql = format!("{} WHERE id > $1 ORDER BY id LIMIT $2", select());
         let rows = self.db.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
         rows.iter().map(read).collect()
     }
 
-    /// One connection, whoever owns it.
+    /// Returns a connection of any user.
     pub async fn find_listed(&self, id: ConnectionId) -> Result<Option<ListedConnection>, StoreError> {
         let sql = format!("{} WHERE id = $1", select());
         self.db.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
     }
 
-    /// The project of a connection, which never changes.
+    /// Returns the project of a connection, which never changes.
     pub async fn project_of(&self, id: ConnectionId) -> Result<Option<ProjectId>, StoreError> {
         let row = self.db.one("SELECT project_id FROM token WHERE id = $1", [id.into()]).await?;
         row.map(|row| row.get("project_id")).transpose()
     }
 
-    /// The connections that are asked for, in the order that is asked for.
+    /// Returns the selected connections in the selected order.
     pub async fn page(
         &self,
         filter: ConnectionFilter,
@@ -89,9 +89,9 @@ impl ConnectionStore {
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
 
-    /// How many connections there are of each status.
+    /// Returns the number of connections per stored state.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        // Only the inactive ones have an index by state.
+        // Only inactive connections have an index by state.
         let sql = "SELECT state, COUNT(*) AS uses FROM token WHERE state <> 'active' GROUP BY state UNION ALL \
                    SELECT 'active', COUNT(*) - (SELECT COUNT(*) FROM token WHERE state <> 'active') FROM token \
                    ORDER BY state";
@@ -122,7 +122,7 @@ fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (
         conditions.push(condition);
     };
     match (filter.user, filter.status) {
-        // Everything of a user is of one project, and SQLite would take the project's index.
+        // All connections of a user belong to one project; with both conditions, SQLite would use the project's index.
         (Some(user), _) => add("user_id = ?", &[user.into()]),
         (None, Some(ConnectionStatus::Degraded)) => add("project_id || '' = ?", &[filter.project.into()]),
         (None, _) => add("project_id = ?", &[filter.project.into()]),
@@ -133,13 +133,13 @@ fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (
     match filter.status {
         None => {}
         Some(ConnectionStatus::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
-        // Whatever has expired has failed before, or is due: that finds it without looking at all that is well.
+        // An expired connection has failed before, or is due: this condition finds it without reading all healthy ones.
         Some(ConnectionStatus::Degraded) => add(
             "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
              UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
             &[now.into(), now.plus(EARLIEST_REFRESH).into()],
         ),
-        // The first condition is that of the index, which SQLite takes only if it is repeated.
+        // The first condition is that of the index, which SQLite uses only if it is repeated.
         Some(ConnectionStatus::NeedsReauth) => add("state <> 'active' AND state = 'needs_reauth'", &[]),
         Some(ConnectionStatus::IntegrityError) => add("state <> 'active' AND state = 'integrity_error'", &[]),
     }
@@ -166,7 +166,7 @@ fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (
     (format!("WHERE {}", conditions.join(" AND ")), values)
 }
 
-/// A token that is dead on arrival is refreshed so much later.
+/// The delay of the refresh of a token that is already expired when it is received.
 const EARLIEST_REFRESH: Duration = MIN_REFRESH_INTERVAL;
 
 fn read(row: &Row) -> Result<ListedConnection, StoreError> {

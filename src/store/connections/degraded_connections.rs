@@ -1,4 +1,4 @@
-//! Connections whose access token has expired while nobody could renew it: found, and told once.
+//! Degraded connections, whose access token has expired without a successful refresh: found and reported once.
 
 use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
@@ -7,13 +7,13 @@ use crate::store::db::placeholders;
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, Tx};
 
-/// How many are noted in one transaction.
+/// The number of connections that are marked per transaction.
 const CONNECTIONS_PER_TRANSACTION: u32 = 500;
 
 impl ConnectionStore {
-    /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
+    /// Marks connections that have become degraded. Returns their owners, and whether there may be more.
     pub async fn note_degraded(&self, now: Timestamp) -> Result<(Vec<UserId>, bool), StoreError> {
-        // Most of the time there are none, and nothing needs to be written.
+        // Usually there are none, and nothing needs to be written.
         let candidates =
             self.db.all(&due(""), [now.into(), i64::from(CONNECTIONS_PER_TRANSACTION).into()]).await?;
         if candidates.is_empty() {
@@ -24,8 +24,9 @@ impl ConnectionStore {
     }
 }
 
-/// Only the job of a connection that was not refreshed in time is overdue or has failed: of these two there are few, so
-/// no index of all tokens by their expiry has to be kept with every refresh.
+/// Returns the query for newly degraded connections. Only a connection that was not refreshed in time has a job that is
+/// overdue or has failed. There are few of these, so no index of all tokens by expiry has to be updated with every
+/// refresh.
 fn due(lock: &str) -> String {
     format!(
         "WITH late AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
@@ -45,7 +46,7 @@ async fn note(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<UserId>, StoreError> {
     rows.iter().map(|row| row.get("user_id")).collect()
 }
 
-/// Takes the mark from connections that work again, and tells it.
+/// Clears the mark of connections that work again, and reports their recovery.
 pub(in crate::store) async fn recovered(tx: &Tx<'_>, ids: &[ConnectionId]) -> Result<(), StoreError> {
     mark(tx, ids, None).await?;
     event::append_all(tx, EventType::ConnectionRecovered, ids, None).await

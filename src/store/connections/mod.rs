@@ -19,9 +19,9 @@ use refresh_commit::RefreshedTokens;
 #[derive(Debug, Clone)]
 pub struct ConnectionStore {
     db: Database,
-    /// Reads of access tokens, where each has a long way to go.
+    /// Combines reads of access tokens; only for a database behind a network.
     access: Option<ReadBatcher>,
-    /// Refreshed tokens.
+    /// The batch for refreshed tokens.
     refresh_commits: Batch<RefreshedTokens, bool>,
 }
 

@@ -1,8 +1,8 @@
-//! Reads of access tokens that come while one is under way are answered together, by the next statement: the way to a
-//! server and back, and a connection of the pool, cost more than the rows do.
+//! Combines reads of access tokens: requests that arrive during a query share the next one. A round trip and a
+//! connection of the pool cost more than the rows do.
 //!
-//! An answer is never older than its question: what comes while a statement runs waits for the next one. Nobody waits
-//! in line for a database that is away: whoever stands there is told so at once.
+//! A result is never older than its request, because requests that arrive during a query wait for the next one. While
+//! the database is unavailable, all waiting requests fail at once.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::store::StoreError;
 use crate::store::connections::access_row::{AccessRow, Found, read_all};
 use crate::store::db::{Database, padded, within_deadline};
 
-/// How many rows one statement reads at most.
+/// The maximum number of rows per query.
 const MAX_ROWS_PER_READ: usize = 64;
 
 type RowResult = Result<Option<Arc<AccessRow>>, StoreError>;
 type RowRequest = (ConnectionId, oneshot::Sender<RowResult>);
 
-/// The way in.
+/// The queue of requests.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct ReadBatcher(mpsc::Sender<RowRequest>);
 
 impl ReadBatcher {
-    /// Reads from this database.
+    /// Starts a batcher for this database.
     pub fn from(db: Database) -> Self {
         let (queue, requests) = mpsc::channel(4 * MAX_ROWS_PER_READ);
         let read = move |ids: Vec<_>| {
@@ -53,7 +53,7 @@ where
 {
     let mut batch = Vec::with_capacity(MAX_ROWS_PER_READ);
     while requests.recv_many(&mut batch, MAX_ROWS_PER_READ).await > 0 {
-        // Whoever has gone asks no more.
+        // Skips callers that no longer wait.
         batch.retain(|(_, asked)| !asked.is_closed());
         if batch.is_empty() {
             continue;
@@ -69,13 +69,13 @@ where
                 Ok(rows) => rows.get(&id).cloned().transpose(),
                 Err(why) => Err(why.clone()),
             };
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = asked.send(answer);
         }
     }
 }
 
-/// Each id once, padded.
+/// Returns each id once, padded.
 fn unique_ids(batch: &[RowRequest]) -> Vec<ConnectionId> {
     let mut ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
@@ -96,7 +96,7 @@ mod tests {
         ((id, asked), answered)
     }
 
-    /// Answers these, that have come together, and returns how many ids each read was for.
+    /// Serves these concurrent requests, and returns the number of ids of each query.
     async fn answer(found: &Result<Found, StoreError>, requests: Vec<RowRequest>) -> Vec<usize> {
         let (queue, waiting) = mpsc::channel(4 * MAX_ROWS_PER_READ);
         for one in requests {

@@ -1,5 +1,5 @@
-//! Bringing rows together that belong together, after a crash or a restore: page by page, so that a million
-//! connections cost a start no more than a thousand.
+//! Repairs connections and jobs that do not match after a crash or a restore. Works page by page, so that a start with
+//! a million connections takes no longer than with a thousand.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +8,27 @@ use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::store::{ConnectionStore, StoreError, Tx};
 
-/// How many connections are looked at together.
+/// The number of connections per page.
 const CONNECTIONS_PER_TRANSACTION: u32 = 500;
 
-/// What was found on a page.
+/// The result of reconciling a page.
 #[derive(Debug, Default)]
 pub struct Reconciled {
-    /// How many active connections had no job; each has one now.
+    /// The number of active connections without a job; each has one now.
     pub made: u64,
-    /// Users of these connections without any session.
+    /// Owners of these connections who have no session.
     pub without_session: BTreeSet<UserId>,
-    /// Where the next page begins; `None` after the last one.
+    /// The start of the next page; `None` after the last one.
     pub next: Option<ConnectionId>,
 }
 
 impl ConnectionStore {
-    /// Frees what a process held when it died: jobs, and the Webhooks Journal. Only for the one process that serves from this database.
+    /// Releases the leases of a process that died, on jobs and on the Webhooks Journal. Only for the one process that
+    /// serves from this database.
     pub async fn clear_leases(&self, now: Timestamp) -> Result<(), StoreError> {
         self.db
             .write(move |tx| {
-                // A leased job is due for as long as its lease holds.
+                // A leased job stays due for as long as its lease holds.
                 let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
                            WHERE run_at <= $1 AND lease_until IS NOT NULL";
                 let journal = "UPDATE journal_reader SET lease_owner = NULL, lease_until = NULL";
@@ -39,10 +40,11 @@ impl ConnectionStore {
             .await
     }
 
-    /// Reads the page of connections behind `after` and repairs it: an active connection has a job, and no other has.
+    /// Repairs the page of connections after `after`: active connections get a job, and others lose theirs.
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Reconciled, StoreError> {
         let after = after.map_or_else(String::new, |id| id.to_string());
-        // The states are compared here: in the statement they would invite SQLite to walk all active connections.
+        // The states are compared in code: in the statement, the comparison would make SQLite read all active
+        // connections.
         let page = "SELECT token.id, token.state, job.connection_id AS job, \
                     (SELECT token.user_id WHERE \
                      NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
@@ -63,7 +65,7 @@ impl ConnectionStore {
             found.without_session.extend(row.get::<Option<UserId>>("alone")?);
             found.next = (rows.len() == CONNECTIONS_PER_TRANSACTION as usize).then_some(id);
         }
-        // Most of the time there is nothing to repair.
+        // Usually there is nothing to repair.
         if !missing.is_empty() || !spare.is_empty() {
             found.made = self.db.write(move |tx| Box::pin(pair(tx, missing.clone(), spare.clone()))).await?;
         }
@@ -71,7 +73,7 @@ impl ConnectionStore {
     }
 }
 
-/// Gives the first connections a job and takes it from the others. Their states may have changed meanwhile.
+/// Creates the missing jobs and deletes the spare ones. The states of the connections may have changed since.
 async fn pair(tx: &Tx<'_>, missing: Vec<ConnectionId>, spare: Vec<ConnectionId>) -> Result<u64, StoreError> {
     for id in spare {
         let delete = "DELETE FROM token_refresh_job WHERE connection_id = $1 \

@@ -1,4 +1,4 @@
-//! Storing refreshed tokens: the most frequent write of all, so what arrives together is written together.
+//! Stores refreshed tokens: the most frequent write of all, so tokens that arrive together are written together.
 
 use std::collections::HashSet;
 
@@ -29,23 +29,23 @@ pub struct RefreshedTokens {
     pub refresh: Sealed,
     /// The keyed hash of the refresh token.
     pub refresh_fingerprint: String,
-    /// What is granted now, where HubSpot said so.
+    /// The granted scopes, if HubSpot named them.
     pub scopes: Option<Scopes>,
-    /// Whether that is not what the connection had when it was read.
+    /// Whether they differ from the scopes of the connection when it was read.
     pub other_scopes: bool,
-    /// Whether the scopes were not known when it was read.
+    /// Whether the scopes were unknown when it was read.
     pub first_scopes: bool,
-    /// When the access token was received.
+    /// The time at which the access token was received.
     pub obtained_at: Timestamp,
-    /// When it expires.
+    /// The expiry time of the access token.
     pub expires_at: Timestamp,
-    /// When it is refreshed next.
+    /// The time of the next refresh.
     pub refresh_at: Timestamp,
 }
 
 const COLUMNS: usize = 9;
 
-/// The number of endpoints, of any project, that subscribe to refreshes. A statement counts them once for all of its rows.
+/// The number of endpoints, of any project, that subscribe to refreshes. A statement counts them once for all its rows.
 const SUBSCRIBERS: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
                      AND types LIKE '% connection.refreshed %')";
 
@@ -55,23 +55,26 @@ const HAVE_SUBSCRIBERS: &str = "SELECT id FROM token WHERE EXISTS (SELECT 1 FROM
                                 AND webhook_endpoint.project_id = token.project_id) AND id IN";
 
 impl ConnectionStore {
-    /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
+    /// Stores refreshed tokens and reschedules the job. Returns `false` if the connection is deleted or has other
+    /// tokens by now.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
+    /// [`StoreError`] if the database fails: the tokens are still only in memory, so retry.
     pub async fn commit_refresh(&self, new: RefreshedTokens) -> Result<bool, StoreError> {
         self.refresh_commits.write(new).await
     }
 }
 
-/// For each of these whether it was stored: not if the connection is gone or has other tokens by now. No connection is
-/// in it twice, because a process refreshes it once at a time.
+/// Stores refreshed tokens, and returns for each whether it was stored: not if the connection is deleted or has other
+/// tokens by now. No connection occurs twice, because a process refreshes it only once at a time.
 ///
-/// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
-/// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
+/// Only the generation is compared, not the fence: if the lease was taken over, the new holder used the old refresh
+/// token, so these tokens are the only valid ones. The connection works whatever response the new holder got, and the
+/// raised fence rejects it.
 pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [RefreshedTokens]) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
-        // In the order of their ids, so that two replicas that write the same rows wait for one another in turn.
+        // In order of their ids, so that two replicas that write the same rows wait for each other instead of
+        // deadlocking.
         let mut ordered: Vec<&RefreshedTokens> = new.iter().collect();
         ordered.sort_unstable_by_key(|one| one.job.connection_id);
         let other_scopes = with_other_scopes(tx, &ordered).await?;
@@ -92,18 +95,18 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [RefreshedTokens]
     })
 }
 
-/// The indexed columns, set only if a row differs from [`INDEXED_UNCHANGED`]: SQLite rewrites the index entry of each column that
-/// a statement sets, even to the same value.
+/// The indexed columns, set only for rows that differ from [`INDEXED_UNCHANGED`]: SQLite rewrites the index entry of
+/// each column that a statement sets, even to the same value.
 const INDEXED: &str =
     ", state = 'active', error_since = NULL, key_id = new.column3, refresh_fingerprint = new.column6";
 const INDEXED_UNCHANGED: &str = "state = new.column10 AND error_since IS NULL AND key_id = new.column3 AND refresh_fingerprint = new.column6";
 
-/// What a batch has done. It is found out with the statement that does it: nearly always there is nothing to tell, and
-/// then telling costs nothing.
+/// The result of a batch. The statement that writes also returns what must be reported: nearly always there is nothing,
+/// and reporting then costs nothing.
 #[derive(Default)]
 struct Stored {
     ids: HashSet<ConnectionId>,
-    /// Those that were degraded, or given up.
+    /// Connections that were degraded or suspended.
     degraded_ids: Vec<ConnectionId>,
     /// Whether any endpoint subscribes to refreshes.
     has_subscribers: bool,
@@ -125,7 +128,7 @@ async fn append_events(
     event::append_all(tx, EventType::ConnectionScopesChanged, &other, None).await
 }
 
-/// Those whose scopes are about to change. What was read with the claim has said for which to look.
+/// Returns the connections whose scopes are about to change. Only those that differed when they were read are compared.
 async fn with_other_scopes(tx: &Tx<'_>, new: &[&RefreshedTokens]) -> Result<Vec<ConnectionId>, StoreError> {
     let mut found = Vec::new();
     for one in new.iter().filter(|one| one.other_scopes) {
@@ -139,8 +142,8 @@ async fn with_other_scopes(tx: &Tx<'_>, new: &[&RefreshedTokens]) -> Result<Vec<
     Ok(found)
 }
 
-/// Each of the two passes goes in the order of the ids. Where they meet another transaction in the other order, the
-/// database ends one of the two, and it is tried again.
+/// Replaces the tokens in two passes, each in order of the ids. If another transaction locks the rows in another order,
+/// the database aborts one of the two, which is then retried.
 async fn replace(tx: &Tx<'_>, new: &[&RefreshedTokens]) -> Result<Stored, StoreError> {
     let mut stored = Stored::default();
     for part in parts(tx.backend(), new) {
@@ -154,7 +157,7 @@ async fn replace(tx: &Tx<'_>, new: &[&RefreshedTokens]) -> Result<Stored, StoreE
     Ok(stored)
 }
 
-/// Sets the tokens, and `more` columns, of those that are as they were read and meet the `condition`.
+/// Sets the tokens, and `more` columns, of connections that are unchanged since they were read and meet `condition`.
 async fn set(
     tx: &Tx<'_>,
     more: &str,
@@ -162,8 +165,8 @@ async fn set(
     new: &[&RefreshedTokens],
     stored: &mut Stored,
 ) -> Result<(), StoreError> {
-    // Both databases name the columns of a list of values like this. The tenth is a constant that SQLite does not take
-    // for one: it must find the rows by their ids, and not by the index of the state.
+    // Both databases give the columns of a VALUES list these names. The tenth is a constant that SQLite does not
+    // recognise as one: it must find the rows by their ids, not by the index of the state.
     let sql = format!(
         "UPDATE token SET generation = generation + 1, access_sealed = new.column4, refresh_sealed = new.column5, \
          obtained_at = new.column7, expires_at = new.column8, scopes = COALESCE(new.column9, scopes), \

@@ -1,4 +1,4 @@
-//! Rows of TokenRefreshJob: reschedule, give up.
+//! Rows of TokenRefreshJob: reschedule, fail, give up.
 
 use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
@@ -10,14 +10,14 @@ use crate::store::db::values;
 use crate::store::{ConnectionStore, StoreError, Tx};
 
 impl ConnectionStore {
-    /// When a connection is refreshed next.
+    /// Returns the time of the next refresh of a connection.
     pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
         self.db.one(sql, [id.into()]).await?.map(|row| row.get("run_at")).transpose()
     }
 
-    /// How many connections HubSpot has refused once and not been asked about a second time, without having announced
-    /// that they have ended.
+    /// Returns the number of connections with one `invalid_grant` response and no second attempt yet, for which HubSpot
+    /// has announced no uninstall.
     pub async fn count_invalid_grants(&self) -> Result<u64, StoreError> {
         let sql =
             "SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0 AND announced_at IS NULL";
@@ -25,10 +25,10 @@ impl ConnectionStore {
         row.map_or(Ok(0), |row| row.get::<i64>("struck")).map(|count| u64::try_from(count).unwrap_or(0))
     }
 
-    /// Notes a failure and what follows from it.
+    /// Records a failure and the next step.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the lease then runs out by itself.
+    /// [`StoreError`] if the database fails; the lease then expires by itself.
     pub async fn fail_refresh(
         &self,
         job: TokenRefreshJob,
@@ -40,8 +40,8 @@ impl ConnectionStore {
     }
 }
 
-/// Creates the jobs of these connections, or takes them over: a raised fence refuses whoever holds a lease. A job that
-/// is made anew begins above every fence of the one that was there before.
+/// Creates the jobs of these connections, or resets them: the raised fence rejects the holder of a lease. A recreated
+/// job starts above every fence of the deleted one.
 pub(in crate::store) async fn schedule(
     tx: &Tx<'_>,
     due: impl ExactSizeIterator<Item = (ConnectionId, Timestamp)>,
@@ -78,7 +78,7 @@ async fn fail(
         suspend(tx, id, StoredState::NeedsReauth, error, now).await?;
         return Ok(true);
     };
-    // By the clock that replicas agree on: one whose own is slow must not shorten the pause.
+    // The time that replicas agree on: one with a slow clock must not shorten the pause.
     let run_at = tx.now().await?.plus(run_at.since(now));
     let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = $4, strikes = $5, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
@@ -86,7 +86,7 @@ async fn fail(
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
-    // The time of a refusal counts from the first refusal, whatever has failed before it.
+    // The error time of an `invalid_grant` is that of the first such response, whatever has failed before it.
     let since = if job.invalid_grant_count == 0 && invalid_grant_count > 0 {
         "$3"
     } else {

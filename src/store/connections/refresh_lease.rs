@@ -1,4 +1,4 @@
-//! Claiming jobs: the lease under which one process at a time refreshes a connection.
+//! Acquires refresh jobs: under a lease, one process at a time refreshes a connection.
 
 use std::collections::HashMap;
 
@@ -12,37 +12,37 @@ use crate::store::db::{padded, placeholders};
 use crate::store::entity::{columns, token, token_refresh_job};
 use crate::store::{ConnectionStore, StoreError, Tx};
 
-/// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
+/// A job under a lease of this process, with the connection at the time of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcquiredJob {
-    /// The right to refresh it.
+    /// The right to refresh the connection.
     pub job: TokenRefreshJob,
     /// The connection.
     pub token: Token,
-    /// When the lease was taken, by the clock of this process.
+    /// The time of the lease, by the clock of this process.
     pub at: Timestamp,
 }
 
-/// What became of the wish to refresh one connection at once.
+/// The result of acquiring the job of one connection.
 #[derive(Debug)]
 pub enum AcquireResult {
-    /// It is ours for the time of a lease.
+    /// This process holds the lease.
     Acquired(Box<AcquiredJob>),
-    /// Somebody is at it.
+    /// Another holder has the lease.
     Held,
-    /// It has failed and is waiting for its next attempt, or it has other tokens by now, or none.
+    /// The job waits after a failure, or the connection has other tokens by now, or is deleted.
     NotNow,
 }
 
 impl ConnectionStore {
-    /// Claims up to `limit` due jobs. The claim is a commit of its own, before HubSpot is asked: a database that cannot
-    /// be written to costs no refresh token.
+    /// Acquires up to `limit` due jobs. The lease is committed before HubSpot is called, so a database that cannot be
+    /// written to costs no refresh token.
     pub async fn acquire_due(&self, owner: &str, limit: u32) -> Result<Vec<AcquiredJob>, StoreError> {
         let owner = owner.to_owned();
         self.db.write(move |tx| Box::pin(acquire(tx, owner.clone(), limit))).await
     }
 
-    /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of
+    /// Acquires the job of one connection even if it is not due, for a caller that needs a newer token than that of
     /// this generation. Pauses after failures are kept.
     pub async fn acquire_one(
         &self,
@@ -54,7 +54,7 @@ impl ConnectionStore {
         self.db.write(move |tx| Box::pin(acquire_one(tx, owner.clone(), id, generation))).await
     }
 
-    /// The connection of a job, if nobody has claimed the job since.
+    /// Returns the connection of a job, unless another lease was taken since.
     pub async fn token_under(&self, job: &TokenRefreshJob) -> Result<Option<Token>, StoreError> {
         let sql = format!(
             "SELECT {} FROM token WHERE id = $1 AND EXISTS \
@@ -65,7 +65,7 @@ impl ConnectionStore {
         found.map(|row| row.model::<token::Model>().map(Token::from)).transpose()
     }
 
-    /// Whether somebody still holds the lease on a connection with tokens of this generation.
+    /// Returns whether there still is a lease on a connection with tokens of this generation.
     pub async fn is_refreshing(&self, id: ConnectionId, generation: i64) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token JOIN token_refresh_job ON connection_id = id \
                    WHERE id = $1 AND generation = $2 AND lease_until IS NOT NULL";
@@ -73,13 +73,13 @@ impl ConnectionStore {
     }
 }
 
-/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. The job must be due already, or be made due, so
-/// that it is found again if its holder dies.
+/// Takes the lease: `$1` is the time, `$2` the new holder, `$3` the end of the lease. The job must be due already or be
+/// made due, so that it is found again if its holder dies.
 const TAKE_LEASE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
 
-/// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
-/// the same time, their rows are passed over.
+/// Returns the statement that acquires due jobs: `$1` is the time, `$2` the new holder, `$3` the end of the lease, `$4`
+/// the limit. If others may acquire jobs concurrently, their rows are skipped.
 pub fn acquire_sql(skip_locked: bool) -> String {
     let skip = if skip_locked { "FOR UPDATE SKIP LOCKED" } else { "" };
     // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
@@ -98,7 +98,8 @@ async fn acquire(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<AcquiredJ
     with_tokens(tx, take(tx, &sql, values).await?).await
 }
 
-/// The fence that was read goes with the claim: who has taken the job since, and may even have finished, has raised it.
+/// The update requires the fence that was read: a process that has taken the job since, and may even have finished, has
+/// raised it.
 async fn acquire_one(
     tx: &Tx<'_>,
     owner: String,
@@ -115,7 +116,7 @@ async fn acquire_one(
     if row.get::<Option<Timestamp>>("lease_until")?.is_some_and(|until| until > now) {
         return Ok(AcquireResult::Held);
     }
-    // A token that is dead on arrival makes no hot loop.
+    // A token that is already expired when it is received must not cause a hot loop.
     let is_new = row.get::<Timestamp>("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
     if is_new || row.get::<i64>("attempts")? > 0 && row.get::<Timestamp>("run_at")? > now {
         return Ok(AcquireResult::NotNow);
@@ -131,7 +132,7 @@ async fn acquire_one(
     Ok(acquired.map_or(AcquireResult::Held, |acquired| AcquireResult::Acquired(Box::new(acquired))))
 }
 
-/// What these jobs are about, read while their rows are held. A job lives no longer than its connection.
+/// Reads the connections of these jobs while their rows are locked. A job is deleted with its connection.
 async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<AcquiredJob>, StoreError> {
     if jobs.is_empty() {
         return Ok(Vec::new());

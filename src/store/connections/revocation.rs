@@ -1,4 +1,4 @@
-//! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
+//! Removes connections, and rows of RevocationJob: refresh tokens that must be revoked at HubSpot.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
@@ -13,27 +13,27 @@ use crate::store::entity::revocation_job::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, RevocationJob, StoreError, Tx};
 
-/// What became of a connection that was to be removed.
+/// The result of removing a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// It is gone, and this job will end its grant.
+    /// It is deleted, and this job will revoke its grant.
     Queued(String),
-    /// It is gone; its grant stays because another connection has the same.
+    /// It is deleted; its grant stays because another connection has the same one.
     Shared,
-    /// It is gone; its grant was not to be ended.
+    /// It is deleted; its grant was not to be revoked.
     Kept,
-    /// There was none.
+    /// There was no such connection.
     Absent,
 }
 
-/// Whoever removes a connection tells HubSpot at once; the background steps in if that did not work.
+/// The caller that removes a connection revokes its grant at once; after this delay, the background job retries.
 const FIRST_RETRY_DELAY: std::time::Duration = std::time::Duration::from_secs(30);
 
 const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 \
     UNION ALL SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $1 LIMIT 1";
 
 impl ConnectionStore {
-    /// Removes a user's connection: its tokens and its job go now, its grant is queued to end at HubSpot.
+    /// Removes a user's connection: deletes its tokens and its job, and queues the revocation of its grant.
     pub async fn remove_token(
         &self,
         id: ConnectionId,
@@ -54,7 +54,7 @@ impl ConnectionStore {
             .await
     }
 
-    /// Revocations that are due, each put off by `pause` so that no other replica takes it meanwhile.
+    /// Returns due revocations, each postponed by `pause` so that no other replica takes it in the meantime.
     pub async fn acquire_revocations(
         &self,
         limit: u32,
@@ -77,39 +77,39 @@ impl ConnectionStore {
         .await
     }
 
-    /// Queues the end of a grant that no connection holds.
+    /// Queues the revocation of a grant that no connection has.
     pub async fn queue_revocation(&self, job: RevocationJob) -> Result<(), StoreError> {
         self.db.change(Entity::insert(job.into_active_model()).on_conflict_do_nothing()).await.map(|_| ())
     }
 
-    /// One revocation, if it is still to be done.
+    /// Returns a revocation that is still queued.
     pub async fn revocation(&self, id: &str) -> Result<Option<RevocationJob>, StoreError> {
         self.db.find(Entity::find_by_id(id)).await
     }
 
-    /// Whether any connection has this refresh token, or may get it.
+    /// Returns whether a connection or a pending grant has this refresh token.
     pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
         Ok(self.db.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
     }
 
-    /// Tries again then.
+    /// Postpones a revocation.
     pub async fn postpone_revocation(&self, id: &str, run_at: Timestamp) -> Result<(), StoreError> {
         let later = ActiveModel { run_at: Set(run_at), ..Default::default() };
         self.db.change(Entity::update_many().set(later).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
-    /// Done, or not to be done any more.
+    /// Deletes a revocation that is done, or no longer necessary.
     pub async fn finish_revocation(&self, id: &str) -> Result<(), StoreError> {
         self.db.change(Entity::delete_by_id(id)).await.map(|_| ())
     }
 }
 
-/// Whether any connection has this refresh token, or may get it, seen inside a transaction.
+/// Returns, inside a transaction, whether a connection or a pending grant has this refresh token.
 pub(in crate::store) async fn is_in_use(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<bool, StoreError> {
     Ok(tx.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
 }
 
-/// Of two who share a grant and end at the same moment, one must see that it is the last.
+/// Locks all holders of a grant, so that of two that end at the same moment, one sees that it is the last.
 pub(in crate::store) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<(), StoreError> {
     for table in ["token", "pending_grant"] {
         let lock = tx.for_update();
@@ -119,9 +119,9 @@ pub(in crate::store) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str)
     Ok(())
 }
 
-/// Locks a connection together with those that have its grant, in the order of their ids: two who took their own first
-/// would wait for each other with the next. (Where the order cannot be kept, the database ends one of two, and it is
-/// tried again: see the writer.)
+/// Locks a connection together with those that share its grant, in order of their ids: two transactions that lock their
+/// own first could deadlock with the next. (If the order cannot be kept, the database aborts one of them, and the
+/// writer retries it.)
 pub(in crate::store) async fn lock_with_grant(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -134,7 +134,7 @@ pub(in crate::store) async fn lock_with_grant(
     Ok(None)
 }
 
-/// Locks all connections of a user in the same way, and says which these are.
+/// Locks all connections of a user in the same way, and returns them.
 pub(in crate::store) async fn lock_of_user(
     tx: &Tx<'_>,
     user: UserId,
@@ -148,7 +148,7 @@ pub(in crate::store) async fn lock_of_user(
     Ok(own)
 }
 
-/// Those whose `column` is `$1`, and all that share a grant with one of them.
+/// Returns a query for the connections whose `column` is `$1`, and all that share a grant with one of them.
 fn lock_sharing(tx: &Tx<'_>, column: &str) -> String {
     format!(
         "SELECT id, user_id, generation, refresh_fingerprint FROM token WHERE id IN (SELECT sibling.id FROM token AS own \
@@ -158,7 +158,7 @@ fn lock_sharing(tx: &Tx<'_>, column: &str) -> String {
     )
 }
 
-/// Removes a connection inside a transaction, for a reason that its event tells.
+/// Removes a connection inside a transaction; its event contains the reason.
 pub(in crate::store) async fn remove_because(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -177,12 +177,12 @@ pub(in crate::store) async fn remove_because(
     };
     crash::point("disconnect.half_removed");
     event::append(tx, EventType::ConnectionDisconnected, id, Some(reason)).await?;
-    // The job goes with its connection (foreign key), and a refresh that is under way finds no row to write to.
+    // The job is deleted with its connection (foreign key), and a refresh in progress then finds no row to write to.
     tx.run("DELETE FROM token WHERE id = $1", [id.into()]).await?;
     Ok(removed)
 }
 
-/// Queues the end of the grant that a reconnect replaces, unless it is the same one.
+/// Queues the revocation of the grant that a reconnect replaces, unless it is the same one.
 pub(in crate::store) async fn queue_replaced(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -201,7 +201,8 @@ pub(in crate::store) async fn queue_replaced(
     Ok(())
 }
 
-/// Copies a connection's refresh token into a revocation job, unless another connection has the same one or may get it.
+/// Copies a connection's refresh token into a revocation job, unless another connection or a pending grant has the same
+/// one.
 async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Timestamp) -> Result<bool, StoreError> {
     lock_grant(tx, fingerprint).await?;
     let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, \

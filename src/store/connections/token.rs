@@ -20,32 +20,32 @@ use crate::store::entity::token::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, TokenRow, Tx};
 
-/// What HubSpot tells of an account beside its tokens. What is `None` stays as it is stored.
+/// An account's details, as HubSpot reports them. `None` leaves the stored value unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct Details {
-    /// Which account.
+    /// The account.
     pub portal_id: Option<PortalId>,
     /// The customer's website.
     pub hub_domain: Option<String>,
-    /// Who granted it.
+    /// The e-mail address of the user who granted access.
     pub hub_user: Option<String>,
     /// The account's time zone.
     pub time_zone: Option<String>,
-    /// What was granted.
+    /// The granted scopes.
     pub scopes: Option<Scopes>,
 }
 
-/// How many connections one statement ends.
+/// The number of connections that are suspended per statement.
 const CONNECTIONS_PER_TRANSACTION: usize = 500;
 
 impl ConnectionStore {
-    /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by
+    /// Returns a connection of any user: for jobs and the command line. Browsers must use
     /// [`ConnectionStore::tokens_of`].
     pub async fn token(&self, id: ConnectionId) -> Result<Option<Token>, StoreError> {
         Ok(self.db.find(Entity::find_by_id(id)).await?.map(Token::from))
     }
 
-    /// A user's connections, the newest first.
+    /// Returns a user's connections, the newest first, with the times of their next refreshes.
     pub async fn tokens_of(&self, user: UserId) -> Result<Vec<(Token, Option<Timestamp>)>, StoreError> {
         let sql = format!(
             "SELECT {}, job.run_at FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id \
@@ -56,7 +56,7 @@ impl ConnectionStore {
         rows.iter().map(|row| Ok((row.model::<TokenRow>()?.into(), row.get("run_at")?))).collect()
     }
 
-    /// For each of these users a number that changes with what [`ConnectionStore::tokens_of`] says of them.
+    /// Returns a version for each of these users, which changes with the result of [`ConnectionStore::tokens_of`].
     pub async fn connection_versions(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
         let sql = format!(
             "SELECT id, user_id, state, generation, connected_at, portal_id, hub_domain, time_zone, job.run_at \
@@ -72,14 +72,14 @@ impl ConnectionStore {
             let (zone, due): (Option<String>, Option<i64>) = (row.get("time_zone")?, row.get("run_at")?);
             let (generation, since): (i64, i64) = (row.get("generation")?, row.get("connected_at")?);
             (id, state, generation, since, portal, domain, zone, due).hash(&mut hasher);
-            // A sum, because the order of the rows says nothing.
+            // A sum, because the order of the rows is not defined.
             let version = versions.entry(row.get("user_id")?).or_default();
             *version = version.wrapping_add(hasher.finish());
         }
         Ok(versions.into_iter().collect())
     }
 
-    /// The connection that a user has to this account, if any.
+    /// Returns the user's connection to this account, if any.
     pub async fn token_for(
         &self,
         user: UserId,
@@ -93,7 +93,7 @@ impl ConnectionStore {
         Ok(self.db.find(query).await?.map(Token::from))
     }
 
-    /// The connection of a user that was made of this refresh token, by an import or otherwise.
+    /// Returns the user's connection that was created with this refresh token, by an import or otherwise.
     pub async fn imported(
         &self,
         user: UserId,
@@ -106,14 +106,14 @@ impl ConnectionStore {
         found.map(|row| row.get("id")).transpose()
     }
 
-    /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
+    /// Returns whether a connection was imported with this refresh token, which HubSpot may have replaced since.
     pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
         Ok(self.db.one(sql, [refresh_fingerprint.into()]).await?.is_some())
     }
 
-    /// Stores what HubSpot tells of an account, and when it is asked for the rest. If it turns out to be an account that
-    /// the same user has connected already, the older connection gives way.
+    /// Stores an account's details, and when to fetch the missing ones. If the same user turns out to have connected
+    /// this account already, the older connection is removed.
     pub async fn save_details(
         &self,
         id: ConnectionId,
@@ -123,20 +123,20 @@ impl ConnectionStore {
         self.db.write(move |tx| Box::pin(save_details(tx, id, details.clone(), due))).await
     }
 
-    /// Replaces what the host keeps with a connection.
+    /// Replaces the host's metadata of a connection.
     pub async fn set_metadata(&self, id: ConnectionId, metadata: Option<String>) -> Result<(), StoreError> {
         let changed = ActiveModel { metadata: Set(metadata), ..Default::default() };
         self.db.change(Entity::update_many().set(changed).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
-    /// Connections whose details are to be asked for.
+    /// Returns connections whose details are due to be fetched.
     pub async fn details_due(&self, now: Timestamp, limit: u64) -> Result<Vec<Token>, StoreError> {
         let due = Entity::find().filter(Column::DetailsDueAt.lte(now)).order_by_asc(Column::DetailsDueAt);
         Ok(self.db.find_all(due.limit(limit)).await?.into_iter().map(Token::from).collect())
     }
 
-    /// Ends the other connections of this app to the same account, with tokens that were received by then: the app was
-    /// uninstalled. Returns whose they are, one user for each.
+    /// Suspends the other connections of this app to the same account whose tokens were received by `received_until`:
+    /// the app was uninstalled. Returns the owner of each.
     pub async fn suspend_siblings(
         &self,
         id: ConnectionId,
@@ -146,7 +146,7 @@ impl ConnectionStore {
         self.db.write(move |tx| Box::pin(suspend_siblings(tx, id, received_until, now))).await
     }
 
-    /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
+    /// Suspends a connection as damaged, if it still has the tokens of this generation. Nothing is deleted.
     pub async fn mark_damaged(
         &self,
         id: ConnectionId,
@@ -162,7 +162,7 @@ impl ConnectionStore {
                         format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
                     match tx.one(&sql, [id.into(), generation.into()]).await? {
                         Some(_) => suspend(tx, id, StoredState::IntegrityError, error, now).await,
-                        // It was reconnected meanwhile, and is well.
+                        // It was reconnected in the meantime, and works.
                         None => Ok(()),
                     }
                 })
@@ -186,7 +186,7 @@ async fn suspend_siblings(
         .filter(Column::State.eq(StoredState::Active))
         .filter(Column::ObtainedAt.lte(received_until))
         .order_by_asc(Column::Id);
-    // A new token that comes in the midst of this is none of those that have ended.
+    // A token that is stored concurrently is not one of those that were revoked.
     let siblings = if tx.backend() == DbBackend::Postgres { siblings.lock_exclusive() } else { siblings };
     let siblings = siblings.all(&tx.db).await?;
     for page in siblings.chunks(CONNECTIONS_PER_TRANSACTION) {
@@ -207,7 +207,7 @@ async fn save_details(
         tx.for_update()
     );
     let Some(known) = tx.one(&sql, [id.into()]).await? else { return Ok(()) };
-    // One that has this account has been its only one since.
+    // A connection that already has this account has been the only one since.
     let known_portal: Option<PortalId> = known.get("portal_id")?;
     let portal = details.portal_id.filter(|portal| known_portal != Some(*portal));
     if let Some(portal) = portal {
@@ -219,12 +219,12 @@ async fn save_details(
             revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
-    // What HubSpot says of a new connection after its token response is no change.
+    // Scopes that HubSpot names for a new connection after its token response are not a change.
     let is_new = known.get::<i64>("generation")? == 1;
     let introduced = known.get::<Option<String>>("hub_domain")?.is_none();
     let hub_domain = details.hub_domain.clone().filter(|_| introduced);
     let changed = !is_new && differ(&known, details.scopes.as_ref())?;
-    // The account stands in two indexes, so it is set only if it changes.
+    // The account is part of two indexes, so it is set only if it changes.
     let account = if portal.is_some() { ", portal_id = $7" } else { "" };
     let sql = format!(
         "UPDATE token SET hub_domain = COALESCE($2, hub_domain), hub_user = COALESCE($3, hub_user), \
@@ -255,8 +255,8 @@ async fn save_details(
     }
 }
 
-/// Checks the required scopes of a connection that was stored before HubSpot had named the granted ones. Where some are
-/// missing, the connection is taken out of service.
+/// Checks the required scopes of a connection that was stored before HubSpot had named the granted ones. If some are
+/// missing, the connection is suspended.
 pub(in crate::store) async fn settle_scopes(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -273,7 +273,7 @@ pub(in crate::store) async fn settle_scopes(
     suspend(tx, id, StoredState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
 }
 
-/// Returns the user's connections but for this one.
+/// Returns the user's other connections.
 pub(in crate::store) async fn others_of_user(
     tx: &Tx<'_>,
     user: UserId,
@@ -283,7 +283,7 @@ pub(in crate::store) async fn others_of_user(
     tx.all(sql, [user.into(), own.into()]).await?.iter().map(|row| row.get("id")).collect()
 }
 
-/// Whether a connection is known to have other scopes than these. Their order says nothing.
+/// Returns whether a connection is known to have other scopes than these, in any order.
 pub(in crate::store) async fn scopes_differ(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -304,7 +304,7 @@ fn differ(row: &Row, granted: Option<&Scopes>) -> Result<bool, StoreError> {
     Ok(known.zip(granted).is_some_and(|(known, granted)| !known.is_same_as(granted)))
 }
 
-/// Sets a state in which nothing is refreshed, ends the job with it, and tells it.
+/// Suspends a connection: sets a state in which it is not refreshed, deletes its job, and reports it.
 pub(in crate::store) async fn suspend(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -315,7 +315,7 @@ pub(in crate::store) async fn suspend(
     suspend_all(tx, &[id], state, error, now).await
 }
 
-/// The same for many connections.
+/// Suspends many connections.
 async fn suspend_all(
     tx: &Tx<'_>,
     ids: &[ConnectionId],
@@ -324,7 +324,7 @@ async fn suspend_all(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let all = || ids.iter().map(|id| (*id).into());
-    // What is parked and works again, because of a late answer, has recovered.
+    // A suspended connection that works again, because of a late response, counts as recovered.
     let sql = format!(
         "UPDATE token SET state = $1, last_error = $2, error_since = COALESCE(error_since, $3), \
          degraded_since = COALESCE(degraded_since, $3), details_due_at = NULL WHERE state <> $1 AND id IN ({}) \

@@ -1,5 +1,5 @@
-//! Rows that come while a write is under way are written together, in one transaction and few statements: a statement
-//! for each would cost several times as much.
+//! Batched writes: rows that arrive during a write wait for its end, and are then written together, in one transaction
+//! and few statements. One statement per row would cost several times as much.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::writer::Writer;
 use super::{StoreError, Tx, Work};
 
-/// How many rows are written together at most.
+/// The maximum number of rows per batch.
 const MAX_BATCH: usize = 64;
 
-/// Writes some rows in a transaction, and says for each what became of it.
+/// Writes rows in a transaction, and returns a result for each.
 pub(in crate::store) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, &'a [E]) -> Work<'a, Vec<R>>;
 
 type Reply<R> = oneshot::Sender<Result<R, StoreError>>;
 
-/// The way in.
+/// The queue of a batch.
 #[derive(Debug)]
 pub(in crate::store) struct Batch<E, R>(mpsc::Sender<(E, Reply<R>)>);
 
@@ -32,7 +32,7 @@ where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
 {
-    /// Writes through this writer.
+    /// Starts a batch that writes through this writer.
     pub fn through(writer: Writer, write: WriteAll<E, R>) -> Self {
         let (queue, entries) = mpsc::channel(4 * MAX_BATCH);
         tokio::spawn(serve(writer, write, entries));
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// One bad row must not spoil the others; a database that is away is away for all of them.
+/// Writes each row on its own, so that one bad row does not fail the others. An unavailable database fails all of them.
 async fn write_each<E, R>(
     writer: &Writer,
     write: WriteAll<E, R>,
@@ -107,8 +107,8 @@ where
         .await
 }
 
-/// Splits rows into the parts that one statement each writes. On SQLite, where preparing costs more than a round trip,
-/// these have 64, 32, 16, … rows, so that there are seven statements to prepare and not 64.
+/// Splits rows into parts, each for one statement. On SQLite, where preparing costs more than a round trip, the parts
+/// have 64, 32, 16, … rows, so that there are only seven statements to prepare instead of 64.
 pub(in crate::store) fn parts<E>(backend: DbBackend, mut rows: &[E]) -> impl Iterator<Item = &[E]> {
     std::iter::from_fn(move || {
         let power = 1 << rows.len().checked_ilog2()?;
@@ -119,7 +119,7 @@ pub(in crate::store) fn parts<E>(backend: DbBackend, mut rows: &[E]) -> impl Ite
     })
 }
 
-/// Repeats the last of some values until there are 1, 2, 4, … of them, so that few statements have to be prepared.
+/// Repeats the last value until there are 1, 2, 4, … values, so that few statements have to be prepared.
 pub(in crate::store) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     if let Some(last) = values.last().cloned() {
         values.resize(values.len().next_power_of_two(), last);
@@ -127,20 +127,20 @@ pub(in crate::store) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     values
 }
 
-/// `VALUES (…), (…)` for so many rows of so many columns, each row ended by `rest`. SQLite looks a numbered parameter up
-/// in a list as long as all of them, and a bare question mark in none: with a thousand parameters that is most of the
-/// work.
+/// Returns `VALUES (…), (…)` for a number of rows and columns, each row followed by `rest`. The placeholders are bare
+/// question marks on SQLite: it looks up each numbered parameter in a list of all of them, which with a thousand
+/// parameters is most of the work.
 pub(in crate::store) fn values(backend: DbBackend, rows: usize, columns: usize, rest: &str) -> String {
     let rows = (0..rows).map(|row| format!("({}{rest})", placeholders_from(backend, row * columns, columns)));
     format!("VALUES {}", rows.collect::<Vec<_>>().join(", "))
 }
 
-/// A list of so many values.
+/// Returns the placeholders of a list of values.
 pub(in crate::store) fn placeholders(backend: DbBackend, count: usize) -> String {
     placeholders_from(backend, 0, count)
 }
 
-/// The same behind so many values.
+/// Returns the placeholders of a list that follows `before` other values.
 pub(in crate::store) fn placeholders_from(backend: DbBackend, before: usize, count: usize) -> String {
     match backend {
         DbBackend::Postgres => {

@@ -1,4 +1,4 @@
-//! How a query fails, and when it has taken too long.
+//! Errors of queries, and their time limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use thiserror::Error;
 
-/// Longer than the server's own limits let a transaction take.
+/// Longer than the time limit of the database server for a transaction.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A query failed. The chain is for the log; callers answer with a code. Nothing has changed when a method returns it,
-/// except where the method says otherwise.
+/// A query failed. The error chain is for the log; callers respond with a code. Unless a method says otherwise, nothing
+/// has changed when it returns this error.
 #[derive(Debug, Error, Clone)]
 pub enum StoreError {
-    /// The database did not do what it was asked.
+    /// The database reported an error.
     #[error("database error: {0}")]
     Database(Arc<DbErr>),
     /// The database is closed.
     #[error("the database is closed")]
     Closed,
-    /// Work has panicked. If it was in a transaction, it was undone.
+    /// The work panicked. If it was in a transaction, the transaction was rolled back.
     #[error("a database operation panicked")]
     Panicked,
-    /// The database was asked and said nothing; what was asked for may have happened.
+    /// The database did not answer in time; the change may have happened.
     #[error("the database did not respond within {} s", DATABASE_TIMEOUT.as_secs())]
     Silent,
-    /// A row holds what this release cannot read; the column, or the type that it should be of.
+    /// A row contains a value that this release cannot read. Names the column, or the expected type.
     #[error("a row cannot be read: {0}")]
     Unreadable(&'static str),
 }
 
 impl StoreError {
-    /// Whether the database could not be reached at all.
+    /// Returns whether the database could not be reached at all.
     pub(in crate::store) fn is_absence(&self) -> bool {
         match self {
             Self::Database(why) => matches!(**why, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
@@ -50,11 +50,11 @@ impl From<DbErr> for StoreError {
     }
 }
 
-/// Gives up on a database that says nothing. Its own limits end what takes too long, but a line that has gone dead tells
-/// nobody.
+/// Limits the time of a query. The server's own limits end slow queries, but a broken network connection reports
+/// nothing.
 ///
-/// The work is boxed, because a future is as large as the largest that it ever awaits: inline, each request would keep the
-/// room of its largest read for as long as it waits for anything.
+/// The work is boxed because a future is as large as the largest future that it awaits: inline, each request would
+/// occupy the memory of its largest read for as long as it waits for anything.
 pub(in crate::store) fn within_deadline<T>(
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> impl Future<Output = Result<T, StoreError>> {

@@ -1,4 +1,4 @@
-//! A way to ask either database, for entities and for SQL.
+//! Access to either database, for entities and for SQL.
 
 use sea_orm::prelude::async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, QueryTrait, Statement, Value};
@@ -7,10 +7,10 @@ use super::StoreError;
 use super::row::Row;
 use super::sqlite::{self, Connections};
 
-/// SQLite's connections, or those of PostgreSQL: its pool or a transaction.
+/// The connections of SQLite, or the pool or a transaction of PostgreSQL.
 #[derive(Debug)]
 pub enum Handle<'a, P> {
-    /// SQLite, on the thread that asks.
+    /// SQLite, called on the current thread.
     Sqlite(&'a Connections),
     /// PostgreSQL.
     Postgres(&'a P),
@@ -22,7 +22,7 @@ impl<P: ConnectionTrait> Handle<'_, P> {
         self.get_database_backend()
     }
 
-    /// Returns SQL with its values as a statement for this database.
+    /// Builds a statement for this database from SQL and values.
     pub(in crate::store) fn statement(
         &self,
         sql: &str,
@@ -49,12 +49,12 @@ impl<P: ConnectionTrait> Handle<'_, P> {
         Ok(self.query_all_raw(self.statement(sql, values)).await?.into_iter().map(Row).collect())
     }
 
-    /// Makes a change and returns how many rows it touched.
+    /// Executes a change and returns the number of changed rows.
     pub(in crate::store) async fn change(&self, query: impl QueryTrait) -> Result<u64, StoreError> {
         Ok(self.execute_raw(query.build(self.backend())).await?.rows_affected())
     }
 
-    /// The same for a change in SQL.
+    /// Executes a change in SQL and returns the number of changed rows.
     pub(in crate::store) async fn run(
         &self,
         sql: &str,
@@ -113,7 +113,7 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
     }
 }
 
-/// Logs a statement without its values. A transaction begins and ends without coming by here.
+/// Logs a statement without its values. The start and the end of a transaction are not logged.
 fn log(sql: &str) {
     tracing::trace!(sql, "statement");
 }

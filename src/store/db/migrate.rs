@@ -1,4 +1,4 @@
-//! Bringing the schema to this release, or back.
+//! Upgrades the schema to this release, or reverts changes.
 
 use migrations::SchemaManager;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, TransactionTrait};
@@ -8,25 +8,25 @@ use super::{Database, OpenError, Reader, StoreError};
 use crate::config::FileMode;
 use crate::crash;
 
-/// The number of the lock under which one replica changes the schema while the others wait.
+/// The number of the advisory lock under which one replica changes the schema while the others wait.
 const MIGRATION_LOCK: i64 = 0x6873_635f_6d69_6772;
 
-/// How far a schema is.
+/// The state of a schema.
 #[derive(Debug)]
 pub struct SchemaStatus {
-    /// Changes that were made, oldest first.
+    /// Applied changes, the oldest first.
     pub applied: Vec<String>,
-    /// Changes that this release brings and the database lacks.
+    /// Changes of this release that the database lacks.
     pub missing: Vec<String>,
     /// Changes that this release does not know.
     pub unknown: Vec<String>,
 }
 
 impl Database {
-    /// Makes the missing schema changes, one replica at a time: all of them, or none if it is interrupted.
+    /// Applies the missing schema changes, one replica at a time: all of them, or none if it is interrupted.
     ///
     /// # Errors
-    /// [`OpenError::Migration`] if one fails; none is made then.
+    /// [`OpenError::Migration`] if a change fails; then none is applied.
     pub async fn migrate(&self) -> Result<(), OpenError> {
         let status = self.schema_status().await?;
         if let Some(newer) = status.unknown.last() {
@@ -49,10 +49,10 @@ impl Database {
         Ok(())
     }
 
-    /// Reverts the newest schema changes: all that are asked for, or none.
+    /// Reverts the newest schema changes: as many as requested, or none.
     ///
     /// # Errors
-    /// [`OpenError::Migration`] if one fails; none is reverted then.
+    /// [`OpenError::Migration`] if a change fails; then none is reverted.
     pub async fn rollback(&self, steps: u32) -> Result<(), OpenError> {
         let reverted = self.migrate_by(async |changes| migrations::down(changes, steps).await).await;
         reverted.map_err(|why| OpenError::Migration(why.to_string()))
@@ -66,14 +66,14 @@ impl Database {
         match (&self.reader, &self.file) {
             (Reader::Postgres(db), _) => {
                 let tx = db.begin().await?;
-                // A replica may have to wait for another one's changes longer than any query may take.
+                // The wait for another replica's changes may exceed the limits of a query.
                 tx.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").await?;
                 tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
                 work(&SchemaManager::new(&tx)).await?;
                 tx.commit().await
             }
             (Reader::Sqlite(_), Some(file)) => {
-                // Closed on a failure, and the transaction is undone with it.
+                // Closed on a failure, which rolls the transaction back.
                 let db = sqlite::as_proxy(sqlite::open(file, Access::Write, FileMode::Write)?);
                 db.execute_unprepared("BEGIN IMMEDIATE").await?;
                 work(&SchemaManager::new(&db)).await?;
@@ -85,7 +85,7 @@ impl Database {
         }
     }
 
-    /// How far the schema is.
+    /// Returns the state of the schema.
     ///
     /// # Errors
     /// [`OpenError`] if the database fails.
@@ -103,8 +103,8 @@ impl Database {
         Ok(SchemaStatus { applied, missing, unknown })
     }
 
-    /// Returns the statement that lets our user create tables; `None` if the user may already. Since PostgreSQL 15 only the
-    /// owner of a database may by default.
+    /// Returns the statement that permits our user to create tables; `None` if the user may already. Since PostgreSQL
+    /// 15, only the owner of a database may by default.
     pub async fn missing_grant(&self) -> Result<Option<String>, StoreError> {
         if self.backend() != DbBackend::Postgres {
             return Ok(None);

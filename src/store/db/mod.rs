@@ -1,7 +1,7 @@
 //! The database: connections, transactions, schema, and what differs between SQLite and PostgreSQL.
 //!
-//! SQLite is written to by one thread, which lets concurrent callers share a commit, and is read on the thread that asks.
-//! PostgreSQL is reached through a pool, and shares commits by itself. Both are sea-orm connections.
+//! On SQLite, one thread writes, so that concurrent callers share a commit; reads run on the caller's thread.
+//! PostgreSQL is used through a pool, and combines commits itself. Both are sea-orm connections.
 
 mod batch;
 mod error;
@@ -36,19 +36,19 @@ use crate::domain::clock::Clock;
 use sqlite::Connections;
 use writer::Writer;
 
-/// An open database. Clones share everything.
+/// An open database. Clones share all state.
 #[derive(Debug, Clone)]
 pub struct Database {
     reader: Reader,
     writer: Writer,
     clock: Clock,
-    /// The SQLite file that may be written to.
+    /// The SQLite file, if it is writable.
     file: Option<PathBuf>,
-    /// Held as long as the process serves from this SQLite file.
+    /// Held for as long as the process serves from this SQLite file.
     lock: Option<Arc<File>>,
 }
 
-/// The way to read. On PostgreSQL the way to write, too.
+/// The connections for reading; on PostgreSQL also for writing.
 #[derive(Debug, Clone)]
 enum Reader {
     Sqlite(Arc<Connections>),
@@ -56,12 +56,12 @@ enum Reader {
 }
 
 impl Database {
-    /// Returns whether this process is the only writer, so that what it remembers of rows stays true.
+    /// Returns whether this process is the only writer, so that cached rows stay valid.
     pub fn is_exclusive(&self) -> bool {
         self.backend() == DbBackend::Sqlite
     }
 
-    /// Asks whether the database answers.
+    /// Checks that the database answers.
     ///
     /// # Errors
     /// [`StoreError`] if it does not.
@@ -69,12 +69,12 @@ impl Database {
         self.one("SELECT 1 AS one", []).await.map(|_| ())
     }
 
-    /// Returns the way to write. It does not keep the file from other processes.
+    /// Returns the writer. It does not prevent other processes from writing to the file.
     pub(super) fn writer(&self) -> Writer {
         self.writer.clone()
     }
 
-    /// Returns the way to read.
+    /// Returns the handle for reading.
     pub(super) fn reader(&self) -> Handle<'_, DatabaseConnection> {
         match &self.reader {
             Reader::Sqlite(connections) => Handle::Sqlite(connections),
@@ -88,7 +88,7 @@ impl Database {
     }
 
     /// Writes in a transaction, possibly shared with other callers. `work` may run twice: if anything in a shared
-    /// transaction fails, each piece of work is done again in one of its own.
+    /// transaction fails, each caller's work is repeated in a transaction of its own.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -97,7 +97,7 @@ impl Database {
         self.writer.write(work).await
     }
 
-    /// Makes one change in a transaction of its own, and returns how many rows it touched.
+    /// Executes a change in its own transaction, and returns the number of changed rows.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the caller would keep a borrowed query while it waits"
@@ -106,7 +106,7 @@ impl Database {
         self.change_by(query.build(self.backend()))
     }
 
-    /// The same for a change in SQL.
+    /// Executes a change in SQL in its own transaction, and returns the number of changed rows.
     pub(super) fn run(
         &self,
         sql: &str,
@@ -141,8 +141,8 @@ impl Database {
         within_deadline(self.reader().all(sql, values)).await
     }
 
-    /// Reads all rows of a statement that may look at very many. On SQLite that is done on a thread of its own: the thread
-    /// that asks has others to serve.
+    /// Reads all rows of a statement that may scan very many. On SQLite it runs on a thread of its own, so that the
+    /// caller's thread can serve others.
     pub(super) async fn all_on_own_thread(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
         let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, []).await };
         let (connections, sql) = (Arc::clone(connections), sql.to_owned());
@@ -171,7 +171,7 @@ impl Database {
         within_deadline(async { Ok(query.all(&self.reader()).await?) })
     }
 
-    /// Reads some columns of rows of an entity.
+    /// Reads some columns of an entity's rows.
     pub(super) fn find_parts<E: EntityTrait, P: PartialModelTrait>(
         &self,
         query: Select<E>,
@@ -179,8 +179,8 @@ impl Database {
         within_deadline(async { Ok(query.into_partial_model().all(&self.reader()).await?) })
     }
 
-    /// Closes the database. On SQLite the write-ahead log is folded into the file, and other processes may use the file,
-    /// even while clones of this exist.
+    /// Closes the database. On SQLite, the write-ahead log is merged into the file, and other processes may then use
+    /// the file, even while clones of this handle exist.
     pub async fn close(&self) {
         self.writer.close().await;
         match &self.reader {

@@ -1,4 +1,4 @@
-//! Opening the database.
+//! Opens the database.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::config::{Database as Settings, FileMode};
 use crate::domain::clock::Clock;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Connections that SQLite is read through. A statement takes microseconds and is rarely in another one's way.
+/// The number of connections for reading SQLite. A statement takes microseconds and rarely blocks another one.
 const SQLITE_READERS: usize = 4;
 
-/// Why the database cannot be served from.
+/// The reason the database cannot be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// It cannot be reached, or is none.
+    /// The database cannot be reached, or the file is not a database.
     #[error("the database cannot be opened: {0}")]
     Unreachable(String),
-    /// There is no file yet, and this command does not create it.
+    /// The file does not exist yet, and this command does not create it.
     #[error(
         "the database file is missing; run `hubspot-connect db migrate`, or start the service, to create it"
     )]
@@ -42,7 +42,7 @@ pub enum OpenError {
     /// A newer release has changed the schema.
     #[error("the schema is newer than this release: it has {0}; upgrade hubspot-connect")]
     Newer(String),
-    /// Changes are missing and may not be made by themselves.
+    /// Changes are missing and may not be applied automatically.
     #[error("{0} schema change(s) are missing; run `hubspot-connect db migrate`")]
     Older(usize),
     /// A change failed.
@@ -54,7 +54,7 @@ pub enum OpenError {
 }
 
 impl Database {
-    /// Opens the database to serve from it: on SQLite this process has it for itself.
+    /// Opens the database to serve from it. On SQLite, this process then has exclusive use.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
@@ -71,7 +71,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Opens the database beside a process that serves from it, for the command line.
+    /// Opens the database for the command line, while another process may serve from it.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do; a missing file is not created.
@@ -88,8 +88,8 @@ impl Database {
         Self::connect(settings, clock, None).await
     }
 
-    /// Opens the database read-only, without creating or changing a file. Only SQLite's shared memory is written to, and
-    /// only if there is a write-ahead log in use.
+    /// Opens the database read-only, without creating or changing a file. Only SQLite's shared memory is written to,
+    /// and only if there is a write-ahead log in use.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
@@ -114,10 +114,10 @@ impl Database {
             let writer = Writer::Postgres(db.clone(), clock.clone());
             return Ok(Self { reader: Reader::Postgres(db), writer, clock, file: None, lock });
         };
-        // SQLite gives what it makes beside a database the mode of the database.
+        // SQLite gives the files that it creates beside a database the permissions of the database.
         keep_private(file);
         let writing = sqlite::open(file, Access::Write, settings.mode).map_err(|why| unreachable(&why))?;
-        // A file that has gone since is not created again: the readers would still see the old one.
+        // A file that was deleted later is not created again: the readers would still see the old one.
         let mode = if settings.mode == FileMode::Create { FileMode::Write } else { settings.mode };
         let at = file.clone();
         let again = Box::new(move || sqlite::open(&at, Access::Write, mode));
@@ -131,7 +131,7 @@ impl Database {
     }
 }
 
-/// sea-orm's connection errors repeat the URL, and the URL may carry a password.
+/// Builds the error without sea-orm's own text, which repeats the URL; the URL may contain a password.
 fn unreachable(why: &DbErr) -> OpenError {
     OpenError::Unreachable(match why {
         DbErr::Conn(sea_orm::RuntimeErr::SqlxError(why)) => why.to_string(),
@@ -141,7 +141,7 @@ fn unreachable(why: &DbErr) -> OpenError {
     })
 }
 
-/// Session limits, set after connecting: PgBouncer refuses them as start-up parameters.
+/// Session limits, set after connecting: PgBouncer rejects them as startup parameters.
 const SESSION_SETTINGS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
                        SET idle_in_transaction_session_timeout = '10s'";
 
@@ -163,7 +163,7 @@ fn postgres(url: &str) -> ConnectOptions {
     options
 }
 
-/// Reports a file that has not been created yet. A missing folder is another error, which SQLite reports itself.
+/// Fails if the file has not been created yet. SQLite itself reports a missing folder.
 fn must_exist(settings: &Settings) -> Result<(), OpenError> {
     let is_missing = settings.file.as_ref().is_some_and(|file| !file.exists());
     let has_folder = settings.folder().is_some_and(Path::is_dir);
@@ -177,21 +177,21 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
     path
 }
 
-/// Returns the path without symbolic links. SQLite follows them too, and keeps its other files beside the target.
+/// Returns the path with symbolic links resolved. SQLite follows them too, and keeps its other files beside the target.
 fn followed(database: &Path) -> PathBuf {
     database.canonicalize().unwrap_or_else(|_| database.to_owned())
 }
 
-/// Returns whether there is a write-ahead log to read: one that is not empty, or one that a process has open. Without one,
-/// SQLite would create an empty log beside the file to read it.
+/// Returns whether there is a write-ahead log to read: one that is not empty, or one that a process has open. If there
+/// is none, SQLite would create an empty log beside the file to read it.
 fn has_log(database: &Path) -> bool {
     let length = beside(database, "-wal").metadata().map(|log| log.len());
-    // Every process that has the database open keeps the shared memory there as well.
+    // Every process that has the database open also keeps the shared memory there.
     length.is_ok_and(|length| length > 0 || beside(database, "-shm").exists())
 }
 
-/// Takes the file for this process. The lock ends with the process, however it ends. A symbolic link in its place is not
-/// followed: its target could be any file.
+/// Locks the file for this process. The lock ends with the process, however it ends. A symbolic link in place of the
+/// lock file is not followed: its target could be any file.
 fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     let path = beside(&followed(database), ".lock");
     let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
@@ -205,8 +205,8 @@ fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     }
 }
 
-/// The database and what SQLite keeps beside it are for their owner alone, whatever the umask said when they were made.
-/// What the owner may not do stays so: a file that was made read-only is not to be written to.
+/// Restricts the database and SQLite's files beside it to their owner, whatever the umask was when they were created.
+/// The owner's own permissions stay: a file that was made read-only must not become writable.
 fn keep_private(database: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let Ok(database) = database.canonicalize() else { return };

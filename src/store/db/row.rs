@@ -1,4 +1,4 @@
-//! Reading a row, column by column, into the types of the domain.
+//! Reads the columns of a row as types of the domain.
 
 use sea_orm::{FromQueryResult, QueryResult, TryGetable};
 
@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
-/// One row of an answer.
+/// A row of a result.
 pub(in crate::store) struct Row(pub QueryResult);
 
 impl Row {
@@ -14,12 +14,12 @@ impl Row {
         self.0.try_get("", column).map_err(StoreError::from)
     }
 
-    /// The row of an entity, whatever other columns are beside it.
+    /// Returns the row as an entity's model, ignoring other columns.
     pub fn model<M: FromQueryResult>(&self) -> Result<M, StoreError> {
         M::from_query_result(&self.0, "").map_err(StoreError::from)
     }
 
-    /// The granted scopes: an empty text while they are unknown.
+    /// Returns the granted scopes; `None` if the column is empty because they are unknown.
     pub fn granted_scopes(&self, column: &'static str) -> Result<Option<Scopes>, StoreError> {
         Ok(Some(self.get::<Scopes>(column)?).filter(|scopes| !scopes.is_empty()))
     }

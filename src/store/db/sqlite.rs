@@ -1,7 +1,7 @@
-//! SQLite, called through rusqlite on the thread that asks: a statement costs microseconds, less than handing it to
+//! SQLite, called through rusqlite on the current thread: a statement takes microseconds, less than handing it to
 //! another thread.
 //!
-//! sea-orm meets it as a proxy database, so entities and migrations are the same as on PostgreSQL.
+//! sea-orm uses it as a proxy database, so entities and migrations are the same as on PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,21 +21,21 @@ use tokio::sync::Semaphore;
 
 use crate::config::FileMode;
 
-/// How long a statement waits for another process that writes.
+/// The time that a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Statements that a connection keeps prepared.
+/// The number of prepared statements that a connection caches.
 const STATEMENT_CACHE: usize = 128;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Writing. Refreshes write all over the table, so it keeps 16 MiB of pages at most.
+    /// Writing. Refreshes write all over the table, so the connection caches up to 16 MiB of pages.
     Write,
-    /// Reading, beside the connection that writes. It keeps 2 MiB of pages at most.
+    /// Reading beside the writing connection. The connection caches up to 2 MiB of pages.
     Read,
-    /// Reading a file that must not change, nor the files beside it.
+    /// Reading a file without changing it or the files beside it.
     Inspect {
-        /// No write-ahead log is in use, so that none is created for reading.
+        /// Whether no write-ahead log is in use, so that none must be created for reading.
         immutable: bool,
     },
 }
@@ -65,13 +65,13 @@ fn opened(file: &Path, access: Access, mode: FileMode) -> rusqlite::Result<Conne
     };
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    // Without this a statement with a bound LIMIT is planned again at each execution.
+    // Otherwise SQLite plans a statement with a bound LIMIT again at each execution.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if matches!(access, Access::Inspect { .. }) {
         return Ok(db);
     }
     let cache = if access == Access::Write { -16_384 } else { -2048 };
-    // Anything less than FULL may lose the last commits at a power cut, and a rotated refresh token with them.
+    // Any setting below FULL may lose the last commits in a power cut, and a rotated refresh token with them.
     db.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = {cache}; PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF; \
@@ -80,16 +80,16 @@ fn opened(file: &Path, access: Access, mode: FileMode) -> rusqlite::Result<Conne
     Ok(db)
 }
 
-/// Returns the file as the URL that SQLite reads.
+/// Returns the file as a URL for SQLite.
 fn address(file: &Path, immutable: bool) -> String {
     let path = percent_encode(file.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
     format!("file:{path}{}", if immutable { "?immutable=1" } else { "" })
 }
 
-/// Runs a statement and returns how many rows it changed.
+/// Executes a statement and returns the number of changed rows.
 pub(super) fn execute(db: &Connection, statement: &Statement) -> Result<ProxyExecResult, DbErr> {
     let changed = match &statement.values {
-        // Possibly several statements, and possibly some that return rows.
+        // There may be several statements, and some may return rows.
         None => db.execute_batch(&statement.sql).map(|()| db.changes()),
         Some(_) => prepared(db, statement).and_then(|mut prepared| Ok(prepared.raw_execute()? as u64)),
     };
@@ -97,7 +97,7 @@ pub(super) fn execute(db: &Connection, statement: &Statement) -> Result<ProxyExe
     Ok(ProxyExecResult::new(0, changed))
 }
 
-/// Runs a statement and returns its rows.
+/// Executes a statement and returns its rows.
 pub(super) fn query(db: &Connection, statement: &Statement) -> Result<Vec<ProxyRow>, DbErr> {
     rows(db, statement).map_err(|why| DbErr::Query(RuntimeErr::Internal(why.to_string())))
 }
@@ -129,8 +129,8 @@ impl Column {
         Self { name: column.name().to_owned(), is_number }
     }
 
-    /// Reads a value. sea-orm takes a value of another type than the expected one for NULL, so what no column of ours
-    /// holds is an error here.
+    /// Reads a value. sea-orm reads a value of an unexpected type as NULL, so a type that no column of the schema has
+    /// is an error here.
     fn read(&self, at: usize, value: ValueRef<'_>) -> rusqlite::Result<Value> {
         match value {
             ValueRef::Null => Ok(Value::String(None)),
@@ -145,7 +145,7 @@ fn prepared<'a>(db: &'a Connection, statement: &Statement) -> rusqlite::Result<C
     let mut prepared = db.prepare_cached(&statement.sql)?;
     let values = statement.values.as_ref().map_or(&[][..], |values| &values.0);
     for place in 1..=prepared.parameter_count() {
-        // `$3` is a name to SQLite. A bare question mark has none.
+        // SQLite treats `$3` as a parameter name. A bare question mark has none.
         let number = prepared.parameter_name(place).and_then(|name| name.get(1..)?.parse().ok());
         let value = values.get(number.unwrap_or(place) - 1);
         let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), place))?;
@@ -173,29 +173,29 @@ fn bound(value: &Value) -> rusqlite::Result<ToSqlOutput<'_>> {
     Ok(ToSqlOutput::Owned(owned.unwrap_or(Owned::Null)))
 }
 
-/// Connections to one file, used on the thread that asks.
+/// Connections to one file, used on the caller's thread.
 #[derive(Debug)]
 pub struct Connections {
     slots: Vec<Mutex<Option<Connection>>>,
-    /// One permit for each connection that nobody uses.
+    /// One permit per idle connection.
     free: Semaphore,
 }
 
 impl Connections {
-    /// Takes over these connections.
+    /// Wraps these connections.
     pub(super) fn of(connections: impl IntoIterator<Item = Connection>) -> Self {
         let slots: Vec<_> = connections.into_iter().map(|db| Mutex::new(Some(db))).collect();
         let free = Semaphore::new(slots.len());
         Self { slots, free }
     }
 
-    /// Runs this on a connection that is free, or waits for one.
+    /// Calls `work` with an idle connection, or waits for one.
     pub(super) async fn with<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, DbErr>,
     ) -> Result<T, DbErr> {
         let closed = || DbErr::Conn(RuntimeErr::Internal("the database is closed".to_owned()));
-        // Dropped after the guard of the connection, so that whoever has a permit finds one.
+        // Dropped after the guard of the connection, so that every holder of a permit finds a connection.
         let _permit = self.free.acquire().await.map_err(|_| closed())?;
         let slot = self.slots.iter().find_map(|slot| match slot.try_lock() {
             Ok(slot) => Some(slot),
@@ -205,7 +205,7 @@ impl Connections {
         work(slot.as_ref().and_then(|slot| slot.as_ref()).ok_or_else(closed)?)
     }
 
-    /// Closes them all, when the statements that run have ended.
+    /// Closes all connections after their running statements have finished.
     pub(super) fn close(&self) {
         self.free.close();
         for slot in &self.slots {
@@ -217,8 +217,8 @@ impl Connections {
     }
 }
 
-/// Returns a connection as sea-orm's, for migrations and for tests. A transaction is begun and committed by statements:
-/// sea-orm hears nothing of a proxy's COMMIT that fails.
+/// Returns a connection as sea-orm's, for migrations and for tests. Transactions start and commit by statements,
+/// because sea-orm does not report a failed COMMIT of a proxy.
 pub fn as_proxy(db: Connection) -> DatabaseConnection {
     let proxy = Proxy(Connections::of([db]));
     let connected = ProxyDatabaseConnector::connect(DbBackend::Sqlite, Arc::new(Box::new(proxy)));

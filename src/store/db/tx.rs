@@ -1,4 +1,4 @@
-//! A transaction, the same for both databases.
+//! Transactions, the same for both databases.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use sea_orm::{
 use super::{Handle, StoreError};
 use crate::domain::clock::{Clock, Timestamp};
 
-/// What a piece of work inside a transaction returns.
+/// The future of work inside a transaction.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A transaction.
@@ -30,7 +30,7 @@ impl<'a> Deref for Tx<'a> {
 }
 
 impl Tx<'_> {
-    /// Returns the time that replicas agree on: leases are taken by the database's clock, never by a replica's own.
+    /// Returns the time that replicas agree on: leases use the database's clock, never a replica's own.
     pub(in crate::store) async fn now(&self) -> Result<Timestamp, StoreError> {
         if self.clock.is_manual() || self.backend() == DbBackend::Sqlite {
             return Ok(self.clock.now());
@@ -47,7 +47,7 @@ impl Tx<'_> {
         Ok(self.change(Insert::one(row).on_conflict_do_nothing()).await? == 1)
     }
 
-    /// Reads a row that must stay as it is until the transaction ends.
+    /// Reads a row that must not change until the transaction ends.
     pub(in crate::store) async fn find_locked<E: EntityTrait>(
         &self,
         query: Select<E>,
@@ -56,13 +56,13 @@ impl Tx<'_> {
         Ok(query.one(&self.db).await?)
     }
 
-    /// Returns whether rows that are read must be locked to stay as they are until the transaction ends. On SQLite nobody
-    /// else writes.
+    /// Returns whether rows that are read must be locked so that they do not change until the transaction ends. On
+    /// SQLite there is no other writer.
     pub(in crate::store) fn locks_rows(&self) -> bool {
         self.backend() == DbBackend::Postgres
     }
 
-    /// Ends a SELECT whose rows must stay as they are until the transaction ends. On SQLite they do by themselves.
+    /// Returns the end of a SELECT whose rows must not change until the transaction ends; empty on SQLite.
     pub(in crate::store) fn for_update(&self) -> &'static str {
         if self.locks_rows() { "FOR UPDATE" } else { "" }
     }

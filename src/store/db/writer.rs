@@ -1,6 +1,6 @@
-//! Writing: on SQLite one thread owns the writing connection and lets callers that come at the same time share one
-//! commit, because a durable commit costs far more than what is written in it. On PostgreSQL each caller has a
-//! transaction of its own; the server shares its commits.
+//! Writes. On SQLite, one thread owns the writing connection and lets concurrent callers share a commit, because a
+//! durable commit costs far more than the statements in it. On PostgreSQL, each caller has its own transaction, and the
+//! server combines commits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -16,38 +16,38 @@ use super::sqlite::{self, Connections};
 use super::{Handle, StoreError, Tx, Work, within_deadline};
 use crate::domain::clock::Clock;
 
-/// How many callers share a commit at most.
+/// The maximum number of callers that share a commit.
 const MAX_BATCH: usize = 256;
-/// How often a transaction that lost against another is tried again.
+/// The maximum number of retries of a transaction after a serialization failure.
 const MAX_RETRIES: usize = 3;
 
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Writer {
-    /// The queue of the thread that writes.
+    /// The queue of the writing thread.
     Sqlite(mpsc::Sender<Message>),
     Postgres(DatabaseConnection, Clock),
 }
 
-/// Opens another connection to write through, after a failure.
+/// Opens a new writing connection after a failure.
 pub(super) type Open = Box<dyn Fn() -> Result<Connection, DbErr> + Send>;
 
 type JobFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
 
-/// What the writing thread is asked to do.
+/// A message to the writing thread.
 pub(in crate::store) enum Message {
     Do(Job),
-    /// Close the connection and end, and say so.
+    /// Closes the connection, ends the thread and confirms.
     Close(oneshot::Sender<()>),
 }
 
-/// A piece of work whose result waits inside until it is committed.
+/// A piece of work, which keeps its result until the commit.
 pub(in crate::store) struct Job {
     run: Box<dyn for<'a> Fn(&'a Tx<'a>) -> JobFuture<'a> + Send + Sync>,
     reply: Box<dyn FnOnce(Result<(), StoreError>) + Send + Sync>,
 }
 
 impl Writer {
-    /// Starts the thread that writes to an SQLite file.
+    /// Starts the writing thread for an SQLite file.
     pub fn sqlite(db: Connection, open: Open, clock: Clock) -> Result<Self, DbErr> {
         let (queue, messages) = mpsc::channel(4 * MAX_BATCH);
         let mut writer_thread = WriterThread { db: Some(Connections::of([db])), open, clock };
@@ -68,7 +68,7 @@ impl Writer {
         }
     }
 
-    /// Closes SQLite's writing connection, when what is queued has been written.
+    /// Closes SQLite's writing connection after the queued work is written.
     pub async fn close(&self) {
         if let Self::Sqlite(queue) = self {
             let (said, closed) = oneshot::channel();
@@ -100,7 +100,7 @@ where
         reply: Box::new(move |outcome| {
             let value = result.lock().expect("nothing panics while it holds this lock").take();
             let outcome = outcome.and_then(|()| value.ok_or(StoreError::Closed));
-            // The caller may be gone: what it asked for is done all the same.
+            // The caller may be gone: its work is done all the same.
             let _ = answer.send(outcome);
         }),
     };
@@ -108,17 +108,17 @@ where
     answered.await.map_err(|_| StoreError::Closed)?
 }
 
-/// The thread that writes to an SQLite file.
+/// The writing thread of an SQLite file.
 struct WriterThread {
-    /// `None` after a failure: a commit that fails, on a full disk for example, leaves a transaction open that later work
-    /// must not become a part of. So a failure costs the connection.
+    /// `None` after a failure: a failed commit, on a full disk for example, leaves a transaction open, and later work
+    /// must not become a part of it. Every failure therefore discards the connection.
     db: Option<Connections>,
     open: Open,
     clock: Clock,
 }
 
 impl WriterThread {
-    /// Takes what has come in the meantime, commits it as one, and begins again.
+    /// Commits the work that has arrived together, until the queue is closed.
     fn serve(&mut self, mut messages: mpsc::Receiver<Message>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while messages.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
@@ -154,7 +154,7 @@ impl WriterThread {
         }
     }
 
-    /// Commits these jobs as one. Work that panics is undone, and costs the connection like any failure.
+    /// Commits these jobs together. Work that panics is rolled back, and discards the connection like any failure.
     fn try_commit(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
         catch_unwind(AssertUnwindSafe(|| self.commit(jobs))).unwrap_or(Err(StoreError::Panicked))
     }
@@ -182,7 +182,7 @@ fn run(db: &Connections, sql: &str) -> Result<(), DbErr> {
     poll_ready(db.with(|db| sqlite::execute(db, &statement))).map(|_| ())
 }
 
-/// Runs work in a transaction on SQLite, whose statements are done when they are polled.
+/// Runs work in a transaction on SQLite, whose statements are finished at the first poll.
 fn poll_ready<T>(work: impl Future<Output = T>) -> T {
     match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
@@ -214,7 +214,8 @@ where
     Ok(value)
 }
 
-/// PostgreSQL's serialization failure and deadlock: the transaction has done nothing and may be tried again.
+/// Returns whether PostgreSQL reports a serialization failure or a deadlock: the transaction has done nothing and may
+/// be retried.
 fn is_serialization_failure(why: &StoreError) -> bool {
     let StoreError::Database(why) = why else {
         return false;

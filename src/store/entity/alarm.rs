@@ -1,4 +1,4 @@
-//! Alarms that have been reported and not cleared.
+//! Alarms: faults of the whole app that were reported and not cleared yet.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Attempts to connect.
+//! Authorization requests.
 
 use sea_orm::entity::prelude::*;
 
@@ -17,9 +17,9 @@ use crate::store::StoreError;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: FlowId,
-    /// Of the state that HubSpot sends back.
+    /// The hash of the state that HubSpot sends back.
     pub state_hash: Hash,
-    /// Of the flow cookie that binds it to the browser.
+    /// The hash of the flow cookie that binds it to the browser.
     pub binding_hash: Hash,
     pub user_id: UserId,
     pub client_id: String,
@@ -32,13 +32,13 @@ pub struct Model {
     pub pkce_key_id: Option<String>,
     pub pkce_sealed: Option<String>,
     pub status: AuthorizationStatus,
-    /// A code. A later release may have written one that this one does not know.
+    /// A failure code. A later release may have written an unknown one.
     pub error_code: Option<String>,
     pub connection_id: Option<ConnectionId>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub consumed_at: Option<Timestamp>,
-    /// When it came to an end.
+    /// The time at which it ended.
     pub finished_at: Option<Timestamp>,
     pub delivered_at: Option<Timestamp>,
     pub challenge: Option<Hash>,

@@ -1,4 +1,4 @@
-//! Marketplace installs that have become connections, so that the same claim again is no error.
+//! Marketplace installs that have become connections, so that a repeated claim succeeds.
 
 use sea_orm::entity::prelude::*;
 
@@ -17,10 +17,10 @@ pub struct Model {
     pub client_id: String,
     /// The HubSpot account.
     pub portal_id: PortalId,
-    /// Whose connection it has become.
+    /// The owner of the connection.
     pub user_id: UserId,
-    /// The connection that it has become, or has renewed.
+    /// The connection that was created or reconnected.
     pub connection_id: ConnectionId,
-    /// Until when it is remembered.
+    /// The time until which the row is kept.
     pub expires_at: Timestamp,
 }

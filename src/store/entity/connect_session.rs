@@ -1,4 +1,4 @@
-//! What the host's backends have said of who is connecting.
+//! Connect sessions of the host's backends.
 
 use sea_orm::entity::prelude::*;
 
@@ -13,63 +13,63 @@ use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Hash;
 
-/// A host's word that one of its users may connect. It leads to one connection at most.
+/// A permission from the host's backend for one of its users to connect. It leads to at most one connection.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "connect_session")]
 pub struct Model {
     /// Its public id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ConnectSessionId,
-    /// Of the token that opens it.
+    /// The hash of its token.
     pub token_hash: Hash,
-    /// The host's user whose connection it is to be.
+    /// The host's user who will own the connection.
     pub external_id: ExternalUserId,
-    /// The same user, here.
+    /// The id of the same user here.
     pub user_id: UserId,
     /// The HubSpot app.
     pub client_id: String,
-    /// Required scopes, if other than the configured ones.
+    /// Required scopes, if they differ from the configuration.
     pub scopes: Option<Scopes>,
-    /// Scopes that the account may lack, if other than the configured ones.
+    /// Scopes that the account may lack, if they differ from the configuration.
     pub optional_scopes: Option<Scopes>,
-    /// Whether connecting fails without all required scopes, if other than configured.
+    /// Whether connecting fails without all required scopes, if this differs from the configuration.
     pub require_scopes: Option<Flag>,
-    /// The one account that may be connected.
+    /// The only account that may be connected.
     pub portal_id: Option<PortalId>,
-    /// The pages that may use it; `None` for all that are listed in HOST_ORIGINS.
+    /// The origins whose pages may use it; `None` for all of HOST_ORIGINS.
     pub allowed_origins: Option<AllowedOrigins>,
-    /// Where the browser goes in the end.
+    /// The URL to which the browser returns at the end.
     pub return_url: Option<String>,
-    /// What the host keeps with the connection, as JSON.
+    /// The host's metadata of the connection, as JSON.
     pub metadata: Option<String>,
-    /// Who is asking, for the person who opens the hosted link.
+    /// The name of the requester, shown to the user who opens the hosted link.
     pub requested_by: Option<String>,
     /// Whether the host's backend must confirm the connection.
     pub confirm: Flag,
-    /// Whether it goes by a link that somebody else may open.
+    /// Whether it has a hosted link, which another user may open.
     pub hosted: Flag,
-    /// How far it has come.
+    /// Its status.
     pub status: ConnectSessionStatus,
-    /// Why the last attempt came to nothing.
+    /// The reason the last flow failed.
     pub error_code: Option<String>,
-    /// The attempt that awaits the backend's word.
+    /// The flow that awaits the backend's confirmation.
     pub flow_id: Option<FlowId>,
-    /// What it led to; of one that is to renew a connection, that connection.
+    /// The connection that was created, or that is to be reconnected.
     pub connection_id: Option<ConnectionId>,
-    /// When the backend made it.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// Until when attempts may begin.
+    /// The time until which flows may start.
     pub expires_at: Timestamp,
-    /// When it came to its end.
+    /// The time at which it ended.
     pub finished_at: Option<Timestamp>,
-    /// When its hosted link was exchanged for a token that one page alone knows.
+    /// The time at which its hosted link was exchanged for a token that only one page knows.
     pub opened_at: Option<Timestamp>,
-    /// The project of the key that made it. The HubSpot connection will belong to it.
+    /// The project of the key that created it, to which the connection will belong.
     pub project_id: ProjectId,
 }
 
 impl Model {
-    /// How far it has come, seen at `now`: one that nobody used in time is expired.
+    /// Returns the status at `now`: a session that was not used in time is expired.
     pub(crate) fn status_at(&self, now: Timestamp) -> ConnectSessionStatus {
         match self.status {
             ConnectSessionStatus::Open if self.expires_at <= now => ConnectSessionStatus::Expired,
@@ -77,12 +77,12 @@ impl Model {
         }
     }
 
-    /// Whether connecting fails without all required scopes; `None` if the configuration decides.
+    /// Returns whether connecting fails without all required scopes; `None` if the configuration decides.
     pub(crate) fn requires_scopes(&self) -> Option<bool> {
         self.require_scopes.map(Flag::is_set)
     }
 
-    /// Whether a page of this origin may use it.
+    /// Returns whether a page of this origin may use it.
     pub(crate) fn admits(&self, page: &Origin) -> bool {
         self.allowed_origins.as_ref().is_none_or(|allowed| allowed.find(page.as_str()).is_some())
     }

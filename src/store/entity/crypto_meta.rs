@@ -1,4 +1,4 @@
-//! For each encryption key, a known text sealed under it.
+//! Known texts, one sealed under each encryption key.
 
 use sea_orm::entity::prelude::*;
 

@@ -18,14 +18,14 @@ pub struct Model {
     /// Its type.
     #[sea_orm(column_name = "type")]
     pub kind: EventType,
-    /// The connection; none if it concerns the whole app.
+    /// The connection; `None` for an event without one.
     pub connection_id: Option<ConnectionId>,
-    /// Counts the events of a connection from 1 on. A number may be missing for what is forgotten.
+    /// The number of the event among those of its connection, from 1 on. Numbers of deleted events are missing.
     pub sequence: Option<i64>,
     /// The message, as it is sent: `{"type","timestamp","data"}`.
     pub payload: String,
-    /// When it happened.
+    /// The time of the event.
     pub created_at: Timestamp,
-    /// The project whose endpoints are sent it; `None` for what concerns the whole app.
+    /// The project whose endpoints receive it; `None` if it concerns the whole app.
     pub project_id: Option<ProjectId>,
 }

@@ -1,4 +1,4 @@
-//! The host's users, and our user for each.
+//! The host's users, and the user here for each.
 
 use sea_orm::entity::prelude::*;
 

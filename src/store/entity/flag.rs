@@ -1,8 +1,8 @@
-//! A column that is true or false.
+//! Boolean columns.
 
 use sea_orm::DeriveValueType;
 
-/// True or false, stored as 1 or 0: SQLite has no type for it.
+/// A boolean, stored as 1 or 0: SQLite has no boolean type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, DeriveValueType)]
 pub struct Flag(i64);
 

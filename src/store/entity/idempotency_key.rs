@@ -1,4 +1,4 @@
-//! Requests that are to be done once, and their answers.
+//! Requests that must be carried out once, and their responses.
 
 use sea_orm::entity::prelude::*;
 
@@ -13,7 +13,7 @@ pub struct Model {
     pub fingerprint: String,
     pub lease: String,
     pub locked_until: Timestamp,
-    /// With `answer_sealed`, the answer; empty until there is one.
+    /// With `answer_sealed`, the response; `None` until there is one.
     pub key_id: Option<String>,
     pub answer_sealed: Option<String>,
     pub expires_at: Timestamp,

@@ -1,4 +1,4 @@
-//! States that were handed out for Marketplace installs, and codes that were brought: each is good once.
+//! Single-use values of Marketplace installs: states that were handed out, and codes that were received.
 
 use sea_orm::entity::prelude::*;
 
@@ -17,7 +17,7 @@ pub struct Model {
 }
 
 text_enum! {
-    /// What is good once.
+    /// The kind of a single-use value.
     pub enum Kind: UnknownText {
         /// A state (RFC 6749 section 4.1.1).
         State = "state",

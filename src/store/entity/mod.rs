@@ -1,9 +1,9 @@
-//! The tables as sea-orm sees them: one file for each, a typed model of its row; and `flag`, the type of
-//! columns that are true or false.
+//! The tables as sea-orm entities: one file per table with a typed model of its row; and `flag`, the type of boolean
+//! columns.
 //!
-//! A column is of a type of the domain, so that nothing is parsed where a row is used. The order of the fields is that of
-//! the columns. What no entity can say in one statement stands as SQL in the file of the verb. `event_sequence` has no
-//! entity: a single SQL statement uses it.
+//! Columns have types of the domain, so that nothing is parsed where a row is used. The order of the fields is that of
+//! the columns. Statements that entities cannot express are SQL in the file that executes them. `event_sequence` has no
+//! entity: only one SQL statement uses it.
 
 pub mod alarm;
 pub mod api_key;
@@ -28,12 +28,12 @@ pub mod webhook_endpoint;
 
 use sea_orm::{DeriveRelation, EntityTrait, EnumIter, IdenStatic, Iterable};
 
-/// The relations of an entity that is joined with no other.
+/// The relations of an entity that is never joined.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
-/// Returns the names of an entity's columns for a statement in SQL. With `*` in its place, PostgreSQL would refuse the
-/// statements that are prepared already when a later release adds a column.
+/// Returns the names of an entity's columns for an SQL statement. With `*` instead, PostgreSQL would reject statements
+/// that are already prepared when a later release adds a column.
 pub fn columns<E: EntityTrait>() -> String {
     E::Column::iter().map(|column| column.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -9,16 +9,16 @@ use crate::domain::pending_grant::GrantSource;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
-/// A pending grant. It is sealed for the first generation of a connection yet to be made.
+/// A pending grant. It is sealed for the first generation of a connection that does not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "pending_grant")]
 pub struct Model {
-    /// The id of the flow that it came by, or of the install.
+    /// The id of its flow or of its install.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: PendingGrantId,
-    /// Why it is pending.
+    /// The reason it is pending.
     pub source: GrantSource,
-    /// Whose connection it would become; none for an install.
+    /// The owner of the future connection; `None` for an install.
     pub user_id: Option<UserId>,
     /// The connection that it is sealed for.
     pub connection_id: ConnectionId,
@@ -26,11 +26,11 @@ pub struct Model {
     pub client_id: String,
     /// The HubSpot account.
     pub portal_id: PortalId,
-    /// The account's website, where HubSpot has told it.
+    /// The account's website, if HubSpot has named it.
     pub hub_domain: Option<String>,
-    /// The e-mail address of the person who granted it, where HubSpot has told it. It proves nothing.
+    /// The e-mail address of the HubSpot user who granted access, if HubSpot has named it. It is not verified.
     pub hub_user: Option<String>,
-    /// What was granted, where HubSpot has told it.
+    /// The granted scopes, if HubSpot has named them.
     pub scopes: Option<Scopes>,
     /// The key of both ciphertexts.
     pub key_id: String,
@@ -40,18 +40,18 @@ pub struct Model {
     pub refresh_sealed: String,
     /// The keyed hash of the refresh token.
     pub refresh_fingerprint: String,
-    /// When the tokens were received.
+    /// The time at which the tokens were received.
     pub obtained_at: Timestamp,
-    /// When the access token expires.
+    /// The expiry time of the access token.
     pub token_expires_at: Timestamp,
-    /// Until when somebody may decide.
+    /// The time until which a decision can be made.
     pub expires_at: Timestamp,
     /// The connect session whose backend decides.
     pub connect_session_id: Option<ConnectSessionId>,
 }
 
 impl Model {
-    /// Returns the flow that it came by; none for an install.
+    /// Returns its flow; `None` for an install.
     pub fn flow(&self) -> Option<FlowId> {
         self.source.flow(self.id)
     }
@@ -67,13 +67,14 @@ impl Model {
     }
 }
 
-/// What ending a pending grant takes. Of a damaged row it can be read all the same, so that the row keeps no other.
+/// The part of a pending grant that is needed to end it. It can be read even from a damaged row, so that one damaged
+/// row does not keep the others from ending.
 #[derive(Debug, Clone, Copy, DerivePartialModel)]
 #[sea_orm(entity = "Entity")]
 pub struct Undecided {
     /// The grant.
     pub id: PendingGrantId,
-    /// Why it is pending.
+    /// The reason it is pending.
     pub source: GrantSource,
     /// The connect session whose backend decides.
     pub connect_session_id: Option<ConnectSessionId>,

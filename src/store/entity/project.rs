@@ -14,8 +14,8 @@ pub struct Model {
     /// Its name.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ProjectId,
-    /// The pages that may use its connect sessions; `None` for all that are listed in HOST_ORIGINS.
+    /// The origins whose pages may use its connect sessions; `None` for all of HOST_ORIGINS.
     pub host_origins: Option<AllowedOrigins>,
-    /// When it was created.
+    /// The time of creation.
     pub created_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! Refresh tokens that have to end at HubSpot too.
+//! Refresh tokens that must be revoked at HubSpot.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,14 +7,14 @@ use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::domain::secret::Sealed;
 
-/// A refresh token that HubSpot has still to be told about.
+/// A refresh token that must still be revoked at HubSpot.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "revocation_job")]
 pub struct Model {
     /// The connection's id and the generation.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// Whose token it was.
+    /// The connection that the token belonged to.
     pub connection_id: ConnectionId,
     /// The HubSpot app.
     pub client_id: String,
@@ -24,18 +24,18 @@ pub struct Model {
     pub refresh_sealed: String,
     /// The keyed hash of the refresh token.
     pub refresh_fingerprint: String,
-    /// The generation it was sealed for.
+    /// The generation that it was sealed for.
     pub generation: i64,
-    /// When the connection ended.
+    /// The time at which the revocation was queued.
     pub created_at: Timestamp,
-    /// When HubSpot is told.
+    /// The time of the next attempt.
     pub run_at: Timestamp,
     /// Failed attempts so far.
     pub attempts: i64,
 }
 
 impl Model {
-    /// Returns the job that ends at once what a connection had, or would have got, in this generation.
+    /// Returns a job, due at once, that revokes the grant that a connection had, or would have had, in this generation.
     pub fn new(
         connection_id: ConnectionId,
         generation: i64,

@@ -17,13 +17,13 @@ pub struct Model {
     pub key_hash: Hash,
     /// Its user.
     pub user_id: Option<UserId>,
-    /// The session's values, as JSON. Nothing in it is a secret.
+    /// The session's values, as JSON. It contains no secrets.
     pub state: String,
-    /// When it began; a new key does not change that.
+    /// The time of its start; a new key does not change it.
     pub created_at: Timestamp,
-    /// When it was last used, give or take a minute.
+    /// The time of the last use, accurate to a minute.
     pub seen_at: Timestamp,
-    /// When it ends if it is not used before.
+    /// The time at which it expires if it is not used.
     pub expires_at: Timestamp,
     /// Whether a request with it has been received. Until then, the response that carries its key may be lost.
     pub seen: Flag,

@@ -18,25 +18,25 @@ pub struct Model {
     /// The connection's id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ConnectionId,
-    /// Who owns it.
+    /// The owner.
     pub user_id: UserId,
-    /// The HubSpot app it was granted to.
+    /// The HubSpot app that the tokens were granted to.
     pub client_id: String,
-    /// Which HubSpot account, where it is known.
+    /// The HubSpot account, if it is known.
     pub portal_id: Option<PortalId>,
-    /// The customer's website, where HubSpot has told it.
+    /// The customer's website, if HubSpot has named it.
     pub hub_domain: Option<String>,
-    /// The e-mail address of the person who granted it.
+    /// The e-mail address of the HubSpot user who granted access.
     pub hub_user: Option<String>,
     /// The account's time zone.
     pub time_zone: Option<String>,
-    /// The granted scopes; none while they are unknown.
+    /// The granted scopes; empty while they are unknown.
     pub scopes: Scopes,
-    /// What was asked for.
+    /// The requested scopes.
     pub wanted_scopes: Scopes,
     /// Its state.
     pub state: StoredState,
-    /// Rises with every new pair of tokens.
+    /// Incremented with every new pair of tokens.
     pub generation: i64,
     /// The key of both ciphertexts.
     pub key_id: String,
@@ -46,29 +46,29 @@ pub struct Model {
     pub refresh_sealed: String,
     /// The keyed hash of the refresh token.
     pub refresh_fingerprint: String,
-    /// When the access token was received.
+    /// The time at which the access token was received.
     pub obtained_at: Timestamp,
-    /// When the access token expires.
+    /// The expiry time of the access token.
     pub expires_at: Timestamp,
     /// The code of the last failed refresh, until one succeeds.
     pub last_error: Option<String>,
-    /// Since when refreshes fail.
+    /// The time since which refreshes fail.
     pub error_since: Option<Timestamp>,
-    /// When the background asks for the account's details, unless they are known.
+    /// The time at which the background job fetches the account's details, unless they are known.
     pub details_due_at: Option<Timestamp>,
-    /// How often they have been asked for in vain.
+    /// The number of failed attempts to fetch them.
     pub details_attempts: i64,
-    /// When it was first connected.
+    /// The time of the first authorization.
     pub created_at: Timestamp,
-    /// When the person last approved it.
+    /// The time of the last authorization by the user.
     pub connected_at: Timestamp,
-    /// Since when the host's backend has been told that something is wrong.
+    /// The time at which a problem was reported to the host's backend, until the connection recovers.
     pub degraded_since: Option<Timestamp>,
-    /// What the host keeps with it, as JSON.
+    /// The host's metadata, as JSON.
     pub metadata: Option<String>,
     /// The keyed hash of the refresh token that it was imported with.
     pub imported_fingerprint: Option<String>,
-    /// The required scopes, where the granted ones are not known yet and have to contain them.
+    /// The required scopes, if the granted ones are not known yet and must contain them.
     pub unsettled_scopes: Option<Scopes>,
     /// The project of its user. It never changes.
     pub project_id: ProjectId,

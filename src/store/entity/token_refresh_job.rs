@@ -1,4 +1,4 @@
-//! When connections are refreshed next, and who is at it.
+//! The next refresh of each connection, and the lease on it.
 
 use sea_orm::entity::prelude::*;
 
@@ -15,18 +15,18 @@ pub struct Model {
     pub run_at: Timestamp,
     /// Failed attempts since the last success.
     pub attempts: i64,
-    /// How often in a row HubSpot has said that the grant is no more.
+    /// The number of consecutive `invalid_grant` responses.
     pub strikes: i64,
-    /// Who holds the lease.
+    /// The holder of the lease.
     pub lease_owner: Option<String>,
     pub lease_until: Option<Timestamp>,
-    /// Rises with every claim and every new pair of tokens.
+    /// Incremented with every lease and every new pair of tokens.
     pub fence: i64,
-    /// Since when the holder of the lease asks HubSpot.
+    /// The time since which the holder of the lease has been calling HubSpot.
     pub intent_at: Option<Timestamp>,
-    /// 1 if an earlier holder of the lease vanished in the middle of its call, else 0.
+    /// 1 if an earlier holder of the lease disappeared during its call, else 0.
     pub interrupted: i64,
-    /// When the app was uninstalled, if HubSpot says so.
+    /// The time at which the app was uninstalled, if HubSpot has announced it.
     pub announced_at: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! Events on their way to endpoints.
+//! Deliveries of events to endpoints.
 
 use sea_orm::entity::prelude::*;
 
@@ -30,7 +30,7 @@ pub struct Model {
     pub delivered_at: Option<Timestamp>,
 }
 
-/// A delivery of an event to an endpoint, known by the event's id.
+/// A delivery of an event to an endpoint, identified by the event's id.
 #[derive(Debug, Clone, PartialEq, Eq, DerivePartialModel)]
 #[sea_orm(entity = "Entity")]
 pub struct WebhookDelivery {
@@ -43,17 +43,17 @@ pub struct WebhookDelivery {
     pub status: DeliveryStatus,
     /// Attempts since it was queued.
     pub attempts: i64,
-    /// When the event happened, or was replayed.
+    /// The time of the event, or of its replay.
     pub queued_at: Timestamp,
-    /// When it is tried next, while it is pending.
+    /// The time of the next attempt, while it is pending.
     pub run_at: Timestamp,
-    /// What the receiver answered last.
+    /// The status of the receiver's last response.
     pub last_status: Option<i64>,
-    /// Why the last attempt failed.
+    /// The reason the last attempt failed.
     pub last_error: Option<String>,
-    /// When that was.
+    /// The time of the last attempt.
     pub last_attempt_at: Option<Timestamp>,
-    /// When the receiver took it.
+    /// The time at which the receiver accepted it.
     pub delivered_at: Option<Timestamp>,
 }
 

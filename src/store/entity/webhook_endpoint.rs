@@ -1,4 +1,4 @@
-//! Endpoints of the host's backends that webhooks are sent to.
+//! Webhook endpoints of the host's backends.
 
 use sea_orm::entity::prelude::*;
 
@@ -18,30 +18,30 @@ pub struct Model {
     /// Its id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: WebhookId,
-    /// Where messages are posted to.
+    /// The URL that messages are posted to.
     pub url: String,
-    /// The types of events that it asks for; `None` for all but refreshes.
+    /// The event types that it subscribes to; `None` for all but refreshes.
     pub types: Option<EventTypes>,
-    /// Whether messages are sent to it.
+    /// Whether deliveries are enabled.
     pub enabled: Flag,
-    /// Why it is disabled. A later release may have written a word that this one does not know.
+    /// The reason it is disabled. A later release may have written an unknown one.
     pub disabled_reason: Option<String>,
     /// The key of its signing secrets.
     pub key_id: String,
     /// The ciphertext of its signing secrets, the newest first.
     pub secrets_sealed: String,
-    /// Rises with every new secret.
+    /// Incremented with every new secret.
     pub generation: i64,
-    /// Until when an older secret signs as well.
+    /// The time until which an older secret signs as well.
     pub overlap_until: Option<Timestamp>,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Timestamp,
     /// The project whose events are sent to it.
     pub project_id: ProjectId,
 }
 
 impl Model {
-    /// Returns why it is disabled.
+    /// Returns the reason it is disabled.
     pub fn disabled_reason(&self) -> Option<DisabledReason> {
         self.disabled_reason.as_deref()?.parse().ok()
     }

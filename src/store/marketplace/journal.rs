@@ -1,4 +1,4 @@
-//! Rows of JournalReader: how far HubSpot's Webhooks Journal is read, and the lease under which one process reads it.
+//! Rows of JournalReader: the position in HubSpot's Webhooks Journal, and the lease under which one process reads it.
 
 use std::collections::HashMap;
 
@@ -12,29 +12,29 @@ use crate::store::db::{placeholders, placeholders_from, values};
 use crate::store::entity::journal_reader::{Column, Entity};
 use crate::store::{MarketplaceStore, StoreError, Tx};
 
-/// How many accounts or connections one statement is about.
+/// The maximum number of accounts or connections per statement.
 const MAX_ROWS_PER_STATEMENT: usize = 500;
 
-/// The right to read the journal.
+/// The lease on reading the journal.
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
 pub struct JournalLease {
-    /// The HubSpot app whose journal it is.
+    /// The HubSpot app that the journal belongs to.
     pub client_id: String,
-    /// Rises with every claim; whoever holds an older number has lost the lease.
+    /// Incremented with every lease; the holder of an older number has lost the lease.
     pub fence: i64,
     /// The offset of the entry that was read last; `None` before the first.
     pub position: Option<String>,
 }
 
-/// What reading an entry has changed.
+/// The changes caused by an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Advanced {
-    /// For each connection that it concerns, whose it is.
+    /// The owner of each affected connection.
     pub users: Vec<UserId>,
 }
 
 impl MarketplaceStore {
-    /// Takes the lease on an app's journal, or takes it anew. `None` if another process has it.
+    /// Acquires or extends the lease on an app's journal. `None` if another process holds it.
     pub async fn acquire_journal(
         &self,
         client_id: &str,
@@ -44,11 +44,11 @@ impl MarketplaceStore {
         self.db.write(move |tx| Box::pin(acquire(tx, client_id.clone(), owner.clone()))).await
     }
 
-    /// Notes how far the journal is read now, with what the entry meant for connections: both or nothing. The lease
-    /// begins anew. `None` if it is another process's by now.
+    /// Stores the new position, together with the entry's effects on connections, and extends the lease. `None` if
+    /// another process has the lease by now.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the entry is read again then.
+    /// [`StoreError`] if the database fails; the entry is then read again.
     pub async fn advance_journal(
         &self,
         lease: &JournalLease,
@@ -59,8 +59,8 @@ impl MarketplaceStore {
         self.db.write(move |tx| Box::pin(advance(tx, lease.clone(), position.clone(), notices.clone()))).await
     }
 
-    /// Of these notices those about accounts that somebody has connected: an app may be uninstalled from thousands of
-    /// others in a day.
+    /// Returns the notices about accounts with connections here: an app may be uninstalled from thousands of other
+    /// accounts in a day.
     pub async fn notices_of_known(
         &self,
         client_id: &str,
@@ -81,7 +81,7 @@ impl MarketplaceStore {
     }
 }
 
-/// Which connections are those of so many accounts with one app; see [`accounts`].
+/// Returns the condition for connections of a number of accounts with one app; its values are those of [`accounts`].
 fn of_accounts(backend: DbBackend, count: usize) -> String {
     let (accounts, app) = (placeholders(backend, count), placeholders_from(backend, count, 1));
     format!("portal_id IN ({accounts}) AND client_id = {app} AND state = 'active'")
@@ -125,17 +125,17 @@ async fn advance(
     Ok(Some(advanced))
 }
 
-/// A connection, and what a notice says of it.
+/// A connection that a notice concerns.
 struct Concerned {
     connection: ConnectionId,
-    /// When the app was uninstalled.
+    /// The time of the uninstall.
     at: Timestamp,
-    /// Tokens that were received later are from after that.
+    /// The latest receipt time of tokens that the uninstall concerns.
     received_until: Timestamp,
 }
 
-/// The connections that notices concern, all of them in the order of their ids: whoever locks several at once does it in
-/// that order, or two of them could wait for each other.
+/// Returns the connections that notices concern, in order of their ids: every transaction that locks several
+/// connections does so in this order, because two of them could deadlock otherwise.
 async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<Vec<Concerned>, StoreError> {
     let mut found = Vec::new();
     for page in notices.chunks(MAX_ROWS_PER_STATEMENT) {
@@ -156,8 +156,8 @@ async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<V
     Ok(found)
 }
 
-/// Makes the refreshes of these connections due, and notes that their refusal is announced. The time of a refresh that
-/// is under way is left alone, and who waits after a failure keeps waiting: that is a minute where HubSpot has refused.
+/// Makes the refreshes of these connections due, and records the announced uninstall. A refresh in progress keeps its
+/// time, and a job that waits after a failure keeps waiting: after an `invalid_grant`, that is a minute.
 async fn announce(
     tx: &Tx<'_>,
     page: &[Concerned],
@@ -170,7 +170,7 @@ async fn announce(
         tx.for_update()
     );
     tx.all(&jobs, page.iter().map(|one| one.connection.into())).await?;
-    // Tokens that have come since they were looked at are none of the notice's business.
+    // Tokens that were stored since the selection are not concerned.
     let sql = format!(
         "UPDATE token_refresh_job SET announced_at = new.column2, run_at = CASE WHEN attempts = 0 AND run_at > {now} \
          AND (lease_until IS NULL OR lease_until <= {now}) THEN {now} ELSE run_at END FROM ({}) AS new \

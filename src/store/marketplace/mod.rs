@@ -1,4 +1,4 @@
-//! What begins at HubSpot.
+//! Marketplace installs and the Webhooks Journal.
 
 pub(super) mod install;
 pub(super) mod journal;

@@ -1,4 +1,4 @@
-//! Rows of CryptoMeta: which keys the stored rows need, and a known text under each.
+//! Rows of CryptoMeta: the keys that the stored rows need, and a known text sealed under each.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use crate::store::entity::crypto_meta;
 use crate::store::webhooks::event;
 use crate::store::{PlatformStore, SealedTable, StoreError, Tx};
 
-/// Before the id of a key that is lost for good: nobody looks for it any more.
+/// The prefix of the id of a lost key, which is then no longer looked for.
 const LOST_PREFIX: &str = "lost/";
-/// How many connections are given up in one transaction.
+/// The number of connections that are given up per transaction.
 const ROWS_PER_TRANSACTION: u32 = 1_000;
 
 impl PlatformStore {
-    /// The keys that rows are sealed under, each with the number of its rows.
+    /// Returns the keys that rows are sealed under, each with the number of its rows.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let keys = SealedTable::ALL.map(|table| format!("SELECT key_id FROM {}", table.name));
         let sql = format!(
@@ -28,8 +28,8 @@ impl PlatformStore {
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }
 
-    /// The ids of the keys that rows are sealed under: what every start looks for, so it leaps from key to key instead
-    /// of reading each row.
+    /// Returns the ids of the keys that rows are sealed under. Every start asks for them, so the query skips from key
+    /// to key instead of reading each row.
     pub async fn key_ids_in_use(&self) -> Result<Vec<String>, StoreError> {
         let mut ids = BTreeSet::new();
         for SealedTable { name, .. } in SealedTable::ALL {
@@ -45,12 +45,12 @@ impl PlatformStore {
         Ok(ids.into_iter().filter(|id| !id.starts_with(LOST_PREFIX)).collect())
     }
 
-    /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
-    /// stored. Revocations and pending grants under it can never be carried out, and go. Says how many connections these are.
-    /// It goes page by page; whoever is interrupted begins again where it was.
+    /// Gives up the rows that are sealed under a lost key. Its connections need their users to reconnect, and keep
+    /// their rows; revocations and pending grants under it can never be carried out, and are deleted. Returns the
+    /// number of connections. Works page by page; after an interruption, another call continues.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what is given up then stays so.
+    /// [`StoreError`] if the database fails; what was given up by then stays so.
     pub async fn give_up_key(&self, key_id: &str, now: Timestamp) -> Result<u64, StoreError> {
         let mut all = 0;
         loop {
@@ -65,7 +65,7 @@ impl PlatformStore {
         Ok(all)
     }
 
-    /// The stored check text of a key.
+    /// Returns the stored check text of a key.
     pub async fn check_text(&self, key_id: &str) -> Result<Option<String>, StoreError> {
         let known = self.db.find(crypto_meta::Entity::find_by_id(key_id)).await?;
         Ok(known.map(|meta| meta.check_sealed))

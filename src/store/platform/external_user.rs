@@ -1,4 +1,4 @@
-//! Rows of ExternalUser: whose connections a user of the host's are.
+//! Rows of ExternalUser: the user here for each of the host's users.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
@@ -10,7 +10,7 @@ use crate::store::entity::external_user::{Column, Entity};
 use crate::store::{PlatformStore, StoreError};
 
 impl PlatformStore {
-    /// Our user for a user of a project; made when it is first named.
+    /// Returns the user here for a user of a project, and creates one at the first call.
     pub async fn user_of_external(
         &self,
         project: ProjectId,
@@ -20,7 +20,7 @@ impl PlatformStore {
         if let Some(known) = self.find_external(&project, &external).await? {
             return Ok(known);
         }
-        // Whoever names a user at the same time gets the same answer.
+        // Concurrent calls for the same user return the same result.
         let sql = "INSERT INTO external_user (project_id, external_id, user_id, created_at) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (project_id, external_id) DO UPDATE SET created_at = external_user.created_at \
                    RETURNING user_id";
@@ -37,7 +37,7 @@ impl PlatformStore {
             .await
     }
 
-    /// The same, but `None` if nobody has named that user.
+    /// Returns the user here for a user of a project; `None` if no call has created one.
     pub async fn find_external(
         &self,
         project: &ProjectId,
@@ -47,7 +47,7 @@ impl PlatformStore {
         Ok(self.db.find(query).await?.map(|row| row.user_id))
     }
 
-    /// The host's id of one of our users, if it is one of the host's.
+    /// Returns the host's id of a user here; `None` if it is not one of the host's users.
     pub async fn external_of(&self, user: UserId) -> Result<Option<ExternalUserId>, StoreError> {
         let query = Entity::find().filter(Column::UserId.eq(user));
         Ok(self.db.find(query).await?.map(|row| row.external_id))

@@ -1,4 +1,4 @@
-//! Rows of IdempotencyKey: who is at a request that is to be done once, and what it was answered.
+//! Rows of IdempotencyKey: the lease on a request that must be carried out once, and its response.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use crate::domain::secret::Sealed;
 use crate::store::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
 use crate::store::{PlatformStore, StoreError, Tx};
 
-/// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
+/// The time after which a request in progress is considered lost: longer than any call of the API takes.
 const LOCK_TIME: Duration = Duration::from_secs(60);
-/// How long an answer is remembered.
+/// The time for which a response is kept.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// A lease on a request that is to be done once.
+/// A lease on a request that must be carried out once.
 #[derive(Debug, Clone)]
 pub struct OnceLease {
     /// The hash of the API key's id and the caller's key.
     pub id: String,
-    /// Its holder; new with every attempt.
+    /// The holder; new with every attempt.
     pub lease: String,
 }
 
-/// What becomes of it.
+/// The result of acquiring such a lease.
 #[derive(Debug)]
 pub enum OnceFound {
-    /// The lease is taken: do it.
+    /// The lease is acquired: carry the request out.
     Fresh,
-    /// It was done, and answered like this.
+    /// The request was carried out before, with this response.
     Done(Sealed),
-    /// The key was used for something else.
+    /// The key was used for another request.
     Other,
-    /// Somebody is at it, for so long at most.
+    /// The request is in progress, for at most this long.
     Busy(Duration),
 }
 
 impl PlatformStore {
-    /// Takes the lease on a request that is to be done once, or says why not. `fingerprint` is the keyed hash of what is
-    /// asked for.
+    /// Acquires the lease on a request that must be carried out once, or returns why not. `fingerprint` is the keyed
+    /// hash of the request.
     pub async fn acquire_once(
         &self,
         OnceLease { id, lease }: OnceLease,
@@ -48,7 +48,7 @@ impl PlatformStore {
         self.db.write(move |tx| Box::pin(acquire(tx, id.clone(), lease.clone(), fingerprint.clone()))).await
     }
 
-    /// Keeps the answer, if the lease is still the one that was taken.
+    /// Stores the response, unless the lease was taken over.
     pub async fn finish_once(&self, lease: OnceLease, answer: Sealed) -> Result<bool, StoreError> {
         let answered = ActiveModel {
             key_id: Set(Some(answer.key_id)),
@@ -59,13 +59,13 @@ impl PlatformStore {
         Ok(self.db.change(request.filter(Column::Lease.eq(lease.lease))).await? == 1)
     }
 
-    /// Gives the lease back: the request has changed nothing, and may be made again.
+    /// Releases the lease: the request has changed nothing, and may be repeated.
     pub async fn release_once(&self, lease: OnceLease) -> Result<(), StoreError> {
         let unanswered = Entity::delete_by_id(lease.id).filter(Column::AnswerSealed.is_null());
         self.db.change(unanswered.filter(Column::Lease.eq(lease.lease))).await.map(|_| ())
     }
 
-    /// Forgets what is remembered no longer. Says how many.
+    /// Deletes expired rows. Returns how many.
     pub async fn sweep_once(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.db.change(Entity::delete_many().filter(Column::ExpiresAt.lte(now))).await
     }
@@ -83,7 +83,7 @@ async fn acquire(
     if tx.insert_new(asked.clone()).await? {
         return Ok(OnceFound::Fresh);
     }
-    // Swept or given back between the two statements: the next attempt finds nothing in its way.
+    // Swept or released between the two statements: the next attempt will succeed.
     let Some(known) = tx.find_locked(Entity::find_by_id(&asked.id)).await? else {
         return Ok(OnceFound::Busy(Duration::from_secs(1)));
     };
@@ -98,7 +98,7 @@ async fn acquire(
     if known.locked_until > now {
         return Ok(OnceFound::Busy(known.locked_until.since(now)));
     }
-    // Whoever was at it is gone.
+    // The earlier holder is gone.
     tx.change(Entity::update(asked.into_active_model().reset_all()).validate()?).await?;
     Ok(OnceFound::Fresh)
 }

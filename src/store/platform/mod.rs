@@ -1,4 +1,4 @@
-//! What the other sub-domains stand on: projects, keys, sessions, users.
+//! The rows that all sub-domains share: projects, keys, sessions, users.
 
 pub(super) mod api_key;
 pub(super) mod crypto_meta;

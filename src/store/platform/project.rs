@@ -1,4 +1,4 @@
-//! Projects: create, find, list, change, delete.
+//! Rows of Project: create, find, list, change, delete.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::domain::project::ProjectId;
 use crate::store::entity::project::{ActiveModel, Column, Entity};
 use crate::store::{PlatformStore, Project, StoreError, Tx};
 
-/// The most that FLOW_TTL_SECONDS may be.
+/// The maximum of FLOW_TTL_SECONDS.
 const MAX_FLOW_LIFE: Duration = Duration::from_secs(7200);
 
 impl PlatformStore {
-    /// Saves a new project. `false` if the name is taken.
+    /// Inserts a project. Returns `false` if the name is taken.
     pub async fn insert_project(&self, project: Project) -> Result<bool, StoreError> {
         self.db
             .write(move |tx| {
@@ -24,7 +24,7 @@ impl PlatformStore {
             .await
     }
 
-    /// Returns one project.
+    /// Returns a project.
     pub async fn project(&self, id: &ProjectId) -> Result<Option<Project>, StoreError> {
         self.db.find(Entity::find_by_id(id.clone())).await
     }
@@ -34,7 +34,7 @@ impl PlatformStore {
         self.db.find_all(Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id)).await
     }
 
-    /// Replaces the origins of a project. `false` if there is no such project.
+    /// Replaces the origins of a project. Returns `false` if there is no such project.
     pub async fn set_host_origins(
         &self,
         id: &ProjectId,
@@ -45,8 +45,9 @@ impl PlatformStore {
         Ok(self.db.change(project).await? == 1)
     }
 
-    /// Deletes a project without connections, webhook endpoints, keys in use and connect sessions that may lead to a
-    /// connection, with all that is remembered of it. `false` if it has one of these, or there is no such project.
+    /// Deletes a project and all its remaining rows. It must have no connections, no webhook endpoints, no keys in use
+    /// and no connect sessions that may lead to a connection. Returns `false` if it has one of these, or there is no
+    /// such project.
     pub async fn delete_project(&self, id: &ProjectId) -> Result<bool, StoreError> {
         let id = id.clone();
         self.db.write(move |tx| Box::pin(delete(tx, id.clone()))).await
@@ -64,7 +65,7 @@ async fn delete(tx: &Tx<'_>, id: ProjectId) -> Result<bool, StoreError> {
                    AND NOT EXISTS (SELECT 1 FROM connect_session WHERE project_id = $1 \
                    AND (status = 'awaiting_confirmation' OR status = 'open' AND expires_at > $2)) \
                    AND NOT EXISTS (SELECT 1 FROM api_key WHERE project_id = $1 AND revoked_at IS NULL)";
-    // A flow that began before its session expired may end this much later.
+    // A flow that started before its session expired may end this much later.
     let ended = tx.clock.now().minus(MAX_FLOW_LIFE);
     if tx.run(sql, [id.clone().into(), ended.into()]).await? == 0 {
         return Ok(false);

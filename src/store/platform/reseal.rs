@@ -1,28 +1,28 @@
-//! Rows that are sealed under another key than the newest: find them, and write them back sealed anew.
+//! Rows that are sealed under an older key: find them, and replace their ciphertexts.
 
 use crate::crash;
 use crate::domain::secret::Sealed;
 use crate::store::db::Row;
 use crate::store::{PlatformStore, StoreError, Tx};
 
-/// A table with ciphertext that has to outlive its key. What is sealed for a day at most is not here: a PKCE verifier, the
-/// answer to a repeated request.
+/// A table with ciphertext that must outlive its key. Tables whose ciphertext lives for at most a day are not listed:
+/// PKCE verifiers, responses of idempotent requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedTable {
-    /// Its name. Its key is the column `id`, and the column `key_id` names the encryption key.
+    /// Its name. Its primary key is the column `id`; the column `key_id` names the encryption key.
     pub name: &'static str,
     /// The column with its main secret.
     sealed: &'static str,
-    /// What kind of secret that one is.
+    /// The kind of that secret.
     pub kind: &'static str,
-    /// How its rows say for what they are sealed: `bound_to`, `client_id`, `generation`; and their `access_sealed`.
+    /// The columns that its rows are sealed for: `bound_to`, `client_id`, `generation`; and `access_sealed`.
     bound: &'static str,
-    /// Whether its rows stay when their encryption key is lost for good.
+    /// Whether its rows stay when their encryption key is lost.
     pub(in crate::store) outlives_key: bool,
 }
 
 impl SealedTable {
-    /// All of them.
+    /// All such tables.
     pub const ALL: [Self; 4] = [
         Self {
             name: "token",
@@ -55,25 +55,25 @@ impl SealedTable {
     ];
 }
 
-/// A row's secrets, with all that they are bound to.
+/// The secrets of a row, with the context that they are sealed for.
 #[derive(Debug, Clone)]
 pub struct SealedRow {
-    /// The row's key in its table.
+    /// The primary key of the row.
     pub key: String,
-    /// The connection or the endpoint it is sealed for.
+    /// The connection or endpoint that it is sealed for.
     pub bound_to: String,
-    /// The generation it is sealed for.
+    /// The generation that it is sealed for.
     pub generation: i64,
-    /// The HubSpot app; empty where there is none.
+    /// The HubSpot app; empty if there is none.
     pub client_id: String,
-    /// The access token, where the table has one.
+    /// The access token, if the table has one.
     pub access: Option<Sealed>,
-    /// The refresh token, or what else the table seals ([`SealedTable::kind`]).
+    /// The refresh token, or the table's other kind of secret ([`SealedTable::kind`]).
     pub refresh: Sealed,
 }
 
 impl PlatformStore {
-    /// Rows that are sealed under another key than this one, by their keys, from after `after` on.
+    /// Returns rows that are sealed under another key than this one, in order of their primary keys, after `after`.
     pub async fn sealed_before(
         &self,
         table: SealedTable,
@@ -90,11 +90,11 @@ impl PlatformStore {
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
 
-    /// Writes tokens back that were sealed anew. A row that has got others since they were read keeps those. Says how
-    /// many were written.
+    /// Writes resealed secrets back. A row whose secrets have changed since they were read keeps them. Returns the
+    /// number of written rows.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; none is written then.
+    /// [`StoreError`] if the database fails; then nothing is written.
     pub async fn reseal(
         &self,
         table: SealedTable,
@@ -115,13 +115,13 @@ impl PlatformStore {
             .await
     }
 
-    /// Forgets the check text of a key that is not used any more.
+    /// Deletes the check text of a key that is no longer used.
     pub async fn forget_check_text(&self, key_id: &str) -> Result<(), StoreError> {
         self.db.run("DELETE FROM crypto_meta WHERE key_id = $1", [key_id.into()]).await.map(|_| ())
     }
 }
 
-/// The old ciphertext says whether the row is as it was: no two are alike, whatever they seal.
+/// Writes a row if its ciphertext is unchanged: no two ciphertexts are equal, whatever they contain.
 async fn write(
     tx: &Tx<'_>,
     table: SealedTable,

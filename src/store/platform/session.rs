@@ -1,4 +1,4 @@
-//! Rows of Session: browser sessions, known by the hash of their key.
+//! Rows of Session: browser sessions, identified by the hash of their key.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ impl PlatformStore {
         self.db.find(Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now))).await
     }
 
-    /// Writes a new session.
+    /// Inserts a session.
     pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
         self.db.change(Entity::insert(session.into_active_model())).await.map(|_| ())
     }
 
-    /// Notes that a session was used; `false` if it was deleted.
+    /// Records that a session was used; `false` if it was deleted.
     pub async fn touch_session(
         &self,
         key: Hash,
@@ -47,26 +47,26 @@ impl PlatformStore {
         Ok(self.db.find(query).await?.is_some())
     }
 
-    /// Returns whether this user has a session, written since then, with which no request has been received.
+    /// Returns whether this user has a session, written at `since` or later, with which no request has been received.
     pub async fn has_unseen_session(&self, user: UserId, since: Timestamp) -> Result<bool, StoreError> {
         let query = Entity::find().filter(Column::UserId.eq(user)).filter(Column::Seen.eq(0));
         Ok(self.db.find(query.filter(Column::SeenAt.gte(since))).await?.is_some())
     }
 
-    /// Ends a session.
+    /// Deletes a session.
     pub async fn delete_session(&self, key: Hash) -> Result<(), StoreError> {
         self.db.change(Entity::delete_by_id(key)).await.map(|_| ())
     }
 
-    /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
-    /// since `since` and no session of theirs was ever written. [`PlatformStore::remove_unreachable`] looks closely. The
-    /// host's own users are reached through its backend, and never by a session.
+    /// Returns users who may have no session left through which to reach their connections: a session of theirs has
+    /// expired, or they connected after `since` and no session was ever written. [`PlatformStore::remove_unreachable`]
+    /// checks this precisely. The host's own users are reached through its backend, never by a session.
     pub async fn users_maybe_unreachable(
         &self,
         since: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<UserId>, StoreError> {
-        // What has expired is found first, or SQLite would walk through all users to name each once.
+        // Expired sessions are selected first, or SQLite would read all users to make them distinct.
         let expired = "SELECT DISTINCT user_id FROM (SELECT user_id FROM session WHERE expires_at <= $1 LIMIT 500) \
                        AS expired WHERE user_id IS NOT NULL";
         let lost = "SELECT DISTINCT user_id FROM token WHERE connected_at > $1 AND connected_at <= $2 \
@@ -77,8 +77,8 @@ impl PlatformStore {
         rows.iter().map(|row| row.get("user_id")).collect()
     }
 
-    /// Forgets a user's expired sessions, and removes their connections if no session is left and none
-    /// can be on its way.
+    /// Deletes a user's expired sessions, and removes their connections if no session is left and none can still be
+    /// written.
     pub async fn remove_unreachable(
         &self,
         user: UserId,
@@ -87,20 +87,20 @@ impl PlatformStore {
         self.db
             .write(move |tx| {
                 Box::pin(async move {
-                    // By the time that replicas agree on: one with a fast clock must not end the sessions of the others.
+                    // The time that replicas agree on: one with a fast clock must not end the sessions of the others.
                     let now = tx.now().await?;
                     let of_user = Column::UserId.eq(user);
                     let expired = Entity::delete_many().filter(of_user.clone());
                     tx.change(expired.filter(Column::ExpiresAt.lte(now))).await?;
-                    // The host answers for its own users; no session does.
+                    // The host's users are reached through its backend, not by a session.
                     let external =
                         external_user::Entity::find().filter(external_user::Column::UserId.eq(user));
                     if external.exists(&tx.db).await? {
                         return Ok(0);
                     }
-                    // Before anything is looked at: a reconnect that is being saved is waited for, and seen.
+                    // Locks before it reads: it waits for a reconnect that is being saved, and then sees it.
                     let connections = revocation::lock_of_user(tx, user).await?;
-                    // A connect is saved before its session is: one that has just been made is looked at again later.
+                    // A connection is saved before its session: a very recent one is checked again later.
                     let fresh = token::Entity::find().filter(token::Column::UserId.eq(user));
                     let fresh = fresh.filter(token::Column::ConnectedAt.gt(now.minus(SIGN_IN_GRACE)));
                     if fresh.exists(&tx.db).await? {
@@ -126,9 +126,9 @@ impl PlatformStore {
     }
 }
 
-/// Whether grants end at HubSpot too.
+/// Whether grants are revoked at HubSpot too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revoke(pub bool);
 
-/// How long after a connect its session may still be written.
+/// The time after an authorization within which its session may still be written.
 const SIGN_IN_GRACE: Duration = Duration::from_secs(600);

@@ -1,4 +1,5 @@
-//! Rows of Event: the outbox. An event is written in the transaction that changes what it tells of, with its deliveries.
+//! Rows of Event, the outbox: an event and its deliveries are written in the transaction of the change that they
+//! report.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,35 +26,35 @@ use crate::store::entity::event::{ActiveModel, Column, Entity};
 use crate::store::entity::webhook_delivery;
 use crate::store::{Event, StoreError, Tx, WebhookStore};
 
-/// How many events are forgotten in one transaction.
+/// The number of events that are deleted per transaction.
 const EVENTS_PER_TRANSACTION: i64 = 1_000;
 
-/// How long the message that a connection was created waits for the domain of its account: HubSpot is asked for it right
-/// after the connection is stored.
+/// The time that a `connection.created` message waits for the domain of its account, which is fetched from HubSpot
+/// right after the connection is stored.
 const DETAILS_GRACE: Duration = Duration::from_secs(30);
 
-/// Selects the endpoints of its project that subscribe to an event: by name, or to all but refreshes.
+/// Selects the endpoints of an event's project that subscribe to it: by name, or to all but refreshes.
 const SUBSCRIBES: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_id = webhook_endpoint.project_id) \
                      AND (types LIKE '% ' || event.type || ' %' \
                      OR (types IS NULL AND event.type <> 'connection.refreshed'))";
 
-/// Which events are asked for.
+/// A selection of events.
 #[derive(Debug, Clone)]
 pub struct EventFilter {
-    /// Those of this project, and of the whole app.
+    /// Only events of this project and of the whole app.
     pub project: ProjectId,
-    /// Those of this type.
+    /// Only events of this type.
     pub kind: Option<EventType>,
-    /// Those created at this time or later.
+    /// Only events that were created at this time or later.
     pub created_after: Option<Timestamp>,
-    /// Those created before this time.
+    /// Only events that were created before this time.
     pub created_before: Timestamp,
-    /// Those that come after this one.
+    /// Only events after this one.
     pub after: Option<(Timestamp, String)>,
 }
 
 impl WebhookStore {
-    /// Returns the events that are asked for, the oldest first, at most `limit`.
+    /// Returns the selected events, the oldest first, at most `limit`.
     pub async fn events(&self, filter: EventFilter, limit: u32) -> Result<Vec<Event>, StoreError> {
         let after = filter.after.unwrap_or((Timestamp::from_unix_ms(0), String::new()));
         let mut values: Vec<Value> = vec![
@@ -66,7 +67,7 @@ impl WebhookStore {
         let of_type = if filter.kind.is_some() { "AND type = $6" } else { "" };
         values.extend(filter.kind.map(Into::into));
         let columns = columns::<Entity>();
-        // Each by the index of its project: with OR, SQLite would sort all of them.
+        // Each part uses the index of its project: with OR, SQLite would sort all events.
         let first = |project: &str| {
             format!(
                 "SELECT * FROM (SELECT {columns} FROM event WHERE project_id {project} AND created_at >= $2 \
@@ -79,7 +80,7 @@ impl WebhookStore {
         self.db.all(&sql, values).await?.iter().map(Row::model).collect()
     }
 
-    /// The events of a connection after this number, oldest first.
+    /// Returns the events of a connection after this number, the oldest first.
     pub async fn events_of(
         &self,
         connection: ConnectionId,
@@ -91,15 +92,15 @@ impl WebhookStore {
         self.db.find_all(later.limit(u64::from(limit))).await
     }
 
-    /// Returns one event.
+    /// Returns an event.
     pub async fn event(&self, id: &str) -> Result<Option<Event>, StoreError> {
         self.db.find(Entity::find_by_id(id.to_owned())).await
     }
 
-    /// Forgets events that are older than their kind is kept for, with their deliveries. Says how many.
+    /// Deletes events that are older than their type is kept for, with their deliveries. Returns how many.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what is forgotten by then stays so.
+    /// [`StoreError`] if the database fails; what was deleted by then stays so.
     pub async fn forget_events(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut all = 0;
         for kind in EventType::ALL {
@@ -109,7 +110,7 @@ impl WebhookStore {
         Ok(all)
     }
 
-    /// Notes that something is wrong with the whole app, and tells it once: `false` if it is known.
+    /// Records a fault of the whole app, and reports it once: `false` if it is already known.
     pub async fn raise_alarm(&self, kind: EventType, id: String, data: AppData) -> Result<bool, StoreError> {
         self.db
             .write(move |tx| {
@@ -126,14 +127,14 @@ impl WebhookStore {
             .await
     }
 
-    /// Takes an alarm back.
+    /// Clears an alarm.
     pub async fn clear_alarm(&self, kind: EventType) -> Result<(), StoreError> {
         self.db.change(alarm::Entity::delete_by_id(kind)).await.map(|_| ())
     }
 }
 
-/// Writes an event of one connection, and whom it is to be told to. To be called in the transaction that makes it true,
-/// after the change; before it if the change removes the connection.
+/// Writes an event of a connection and its deliveries. Callers must call this in the transaction of the change, after
+/// the change, but before it if the change removes the connection.
 pub(in crate::store) async fn append(
     tx: &Tx<'_>,
     kind: EventType,
@@ -143,7 +144,7 @@ pub(in crate::store) async fn append(
     append_all(tx, kind, &[connection], reason).await
 }
 
-/// Writes that an install waits to be claimed, in the transaction that keeps it.
+/// Writes the event of an unclaimed install, in the transaction that stores the install.
 pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
     let now = tx.now().await?;
@@ -161,7 +162,7 @@ pub(in crate::store) async fn append_session(
     insert(tx, vec![standalone(id, kind, Some(project), tx.now().await?, data)], Duration::ZERO).await
 }
 
-/// The same of many connections, each of them named once, in as many statements as for one.
+/// Writes an event of many connections, each given once, in as many statements as for one.
 pub(in crate::store) async fn append_all(
     tx: &Tx<'_>,
     kind: EventType,
@@ -169,7 +170,8 @@ pub(in crate::store) async fn append_all(
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
     let mut known = snapshots(tx, connections).await?;
-    // In the order of their ids, so that two replicas that raise the same numbers wait for one another in turn.
+    // In order of their ids, so that two replicas that increment the same numbers wait for each other instead of
+    // deadlocking.
     known.sort_unstable_by_key(|one| one.id);
     if known.is_empty() {
         return Ok(());
@@ -186,14 +188,14 @@ pub(in crate::store) async fn append_all(
     insert(tx, events.collect::<Result<_, StoreError>>()?, pause).await
 }
 
-/// Puts the domain of its account into the message that a connection was created, and lets it go. A message that may have
-/// gone without it stays as it is.
+/// Adds the account's domain to a `connection.created` message, and makes its deliveries due. A message that may
+/// already have been sent without it stays as it is.
 pub(in crate::store) async fn release_created_event(
     tx: &Tx<'_>,
     connection: ConnectionId,
     hub_domain: &str,
 ) -> Result<(), StoreError> {
-    // Deliveries go by the time of the database.
+    // Deliveries are scheduled by the database's time.
     let (id, now) = (id_of(connection, 1), tx.now().await?);
     let created = Entity::find_by_id(&id).filter(Column::Kind.eq(EventType::ConnectionCreated));
     let Some(event) = created.one(&tx.db).await? else { return Ok(()) };
@@ -276,7 +278,7 @@ async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snap
     Ok(Snapshot::find_by_statement(tx.statement(&sql, values)).all(&tx.db).await?)
 }
 
-/// The next number of each of these. Whoever has raised it holds the row until the end of the transaction, so events
+/// Returns the next event number of each connection. The row stays locked until the end of the transaction, so events
 /// become visible in the order of their numbers.
 async fn count(tx: &Tx<'_>, of: &[Snapshot]) -> Result<HashMap<ConnectionId, i64>, StoreError> {
     let sql = format!(
@@ -302,7 +304,7 @@ async fn insert(tx: &Tx<'_>, events: Vec<Event>, pause: Duration) -> Result<(), 
     tx.run(&fan_out, ids).await.map(|_| ())
 }
 
-/// What a connection that is gone has counted to goes with the last that is remembered of it.
+/// Deletes a page of old events. The counter of a deleted connection is deleted with its last event.
 async fn forget(tx: &Tx<'_>, kind: EventType, before: Timestamp) -> Result<u64, StoreError> {
     let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE type = $1 AND created_at < $2 \
                ORDER BY created_at LIMIT $3) RETURNING connection_id";

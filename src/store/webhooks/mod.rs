@@ -1,4 +1,4 @@
-//! Events, and whom they are told to.
+//! Events, webhook endpoints and deliveries.
 
 pub(super) mod event;
 pub(super) mod webhook_delivery;

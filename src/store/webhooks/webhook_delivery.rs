@@ -1,4 +1,4 @@
-//! Rows of WebhookDelivery: claimed under a lease, noted under its fence, given up in time.
+//! Rows of WebhookDelivery: acquired under a lease, finished under its fence, given up in time.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -19,32 +19,32 @@ use crate::store::entity::webhook_endpoint;
 use crate::store::webhooks::event;
 use crate::store::{Endpoint, StoreError, Tx, WebhookDelivery, WebhookStore};
 
-/// A delivery that is ours for the time of a lease.
+/// A delivery under a lease of this process.
 #[derive(Debug, Clone)]
 pub struct AcquiredDelivery {
-    /// Where to, as it was when the lease was taken.
+    /// The endpoint, as it was at the time of the lease.
     pub endpoint: Endpoint,
-    /// Which event.
+    /// The id of the event.
     pub event_id: String,
     /// The message.
     pub payload: String,
-    /// How many attempts have failed before.
+    /// The number of failed attempts so far.
     pub attempts: i64,
-    /// Under this number the outcome is noted.
+    /// The number under which the outcome is recorded.
     pub fence: i64,
 }
 
-/// Where a page of deliveries begins: behind this one.
+/// The delivery after which a page starts.
 pub type DeliveryCursor = (Timestamp, String);
 
-/// Which deliveries are asked for.
+/// A selection of deliveries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeliveryFilter {
-    /// Those with this status.
+    /// Only deliveries with this status.
     pub status: Option<DeliveryStatus>,
-    /// Those queued at this time or later.
+    /// Only deliveries that were queued at this time or later.
     pub queued_after: Option<Timestamp>,
-    /// Those queued before this time.
+    /// Only deliveries that were queued before this time.
     pub queued_before: Option<Timestamp>,
 }
 
@@ -59,15 +59,15 @@ impl DeliveryFilter {
 }
 
 impl WebhookStore {
-    /// Endpoints that are told and have something due.
+    /// Returns the enabled endpoints with due deliveries.
     pub async fn endpoints_due(&self, now: Timestamp) -> Result<Vec<WebhookId>, StoreError> {
         let sql = "SELECT id FROM webhook_endpoint WHERE enabled = 1 AND EXISTS (SELECT 1 FROM webhook_delivery \
                    WHERE endpoint_id = webhook_endpoint.id AND status = 'pending' AND run_at <= $1)";
         self.db.all(sql, [now.into()]).await?.iter().map(|row| row.get("id")).collect()
     }
 
-    /// Claims up to `limit` due deliveries to one endpoint. An event is left alone while an earlier one of the same
-    /// connection has not been tried.
+    /// Acquires up to `limit` due deliveries to one endpoint. An event waits until the earlier ones of the same
+    /// connection have been attempted.
     pub async fn acquire_deliveries(
         &self,
         owner: &str,
@@ -78,10 +78,10 @@ impl WebhookStore {
         self.db.write(move |tx| Box::pin(acquire(tx, owner.clone(), endpoint, limit))).await
     }
 
-    /// Notes what came of an attempt, and what follows. `false` if somebody else has the lease by now.
+    /// Records the outcome of an attempt and the next step. Returns `false` if another process has the lease by now.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the lease then runs out by itself.
+    /// [`StoreError`] if the database fails; the lease then expires by itself.
     pub async fn note_delivery(
         &self,
         acquired: &AcquiredDelivery,
@@ -94,7 +94,7 @@ impl WebhookStore {
         self.db.write(move |tx| Box::pin(note(tx, endpoint, ours.clone(), attempt.clone(), after, now))).await
     }
 
-    /// Deliveries to an endpoint, the newest first, from behind `cursor` on.
+    /// Returns deliveries to an endpoint, the newest first, after `cursor`.
     pub async fn deliveries(
         &self,
         endpoint: WebhookId,
@@ -112,7 +112,7 @@ impl WebhookStore {
         self.db.find_parts(newest.limit(u64::from(limit))).await
     }
 
-    /// One delivery.
+    /// Returns a delivery.
     pub async fn delivery(
         &self,
         endpoint: WebhookId,
@@ -122,7 +122,7 @@ impl WebhookStore {
         Ok(self.db.find_parts(found.join(JoinType::InnerJoin, Relation::Event.def())).await?.pop())
     }
 
-    /// Queues a delivery anew, whatever became of it. `false` if there is none.
+    /// Queues a delivery again, whatever its status. Returns `false` if there is none.
     pub async fn replay_delivery(
         &self,
         endpoint: WebhookId,
@@ -132,7 +132,7 @@ impl WebhookStore {
         Ok(self.db.change(queued_again(of(event, endpoint), now)).await? == 1)
     }
 
-    /// Queues up to `most` deliveries again, the oldest first. Says how many.
+    /// Queues up to `most` deliveries again, the oldest first. Returns how many.
     pub async fn replay_deliveries(
         &self,
         endpoint: WebhookId,
@@ -142,13 +142,13 @@ impl WebhookStore {
     ) -> Result<u64, StoreError> {
         let oldest = Entity::find().select_only().column(Column::EventId).filter(filter.of(endpoint));
         let oldest = oldest.order_by_asc(Column::QueuedAt).order_by_asc(Column::EventId).limit(most);
-        // The condition holds once more for the rows themselves: two replays at once share them out.
+        // The condition is repeated for the rows themselves, so that two concurrent replays share them.
         let all = Entity::update_many().filter(filter.of(endpoint));
         let all = all.filter(Column::EventId.in_subquery(oldest.into_query()));
         self.db.change(queued_again(all, now)).await
     }
 
-    /// Queues a message for this endpoint alone.
+    /// Queues a test message for this endpoint only.
     pub async fn queue_test(&self, to: &Endpoint, id: &str, now: Timestamp) -> Result<(), StoreError> {
         let (endpoint, project) = (to.id, Some(to.project_id.clone()));
         let data = TestData { webhook_id: endpoint };
@@ -171,7 +171,7 @@ impl WebhookStore {
             .await
     }
 
-    /// Gives up what has waited for too long, and the oldest where too many wait. Says how many.
+    /// Gives up deliveries that have waited for too long, and the oldest if too many wait. Returns how many.
     pub async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, StoreError> {
         let aged = "UPDATE webhook_delivery SET status = 'failed', last_error = 'expired' WHERE status = 'pending' \
                     AND queued_at < $1";
@@ -189,14 +189,14 @@ impl WebhookStore {
         Ok(expired)
     }
 
-    /// How many deliveries wait.
+    /// Returns the number of waiting deliveries.
     pub async fn count_waiting_deliveries(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
         self.db.all_on_own_thread(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
     }
 }
 
-/// Queues deliveries anew.
+/// Queues deliveries again.
 fn queued_again(deliveries: UpdateMany<Entity>, now: Timestamp) -> UpdateMany<Entity> {
     let queued = ActiveModel {
         status: Set(DeliveryStatus::Pending),
@@ -208,11 +208,12 @@ fn queued_again(deliveries: UpdateMany<Entity>, now: Timestamp) -> UpdateMany<En
         delivered_at: Set(None),
         ..Default::default()
     };
-    // The raised fence refuses whoever is at it.
+    // The raised fence rejects the outcome of an attempt in progress.
     deliveries.set(queued).col_expr(Column::Fence, Column::Fence.into_expr().add(1))
 }
 
-/// Claims what is due: `$1` the endpoint, `$2` the time, `$3` how many, `$4` who claims, `$5` until when.
+/// Returns the statement that acquires due deliveries: `$1` is the endpoint, `$2` the time, `$3` the limit, `$4` the
+/// new holder, `$5` the end of the lease.
 fn acquire_sql(skip_locked: bool) -> String {
     let skip = if skip_locked { "FOR UPDATE SKIP LOCKED" } else { "" };
     format!(
@@ -276,7 +277,7 @@ async fn note(
         After::Failed | After::Gone => DeliveryStatus::Failed,
     };
     let pause = if let After::Again(pause) = after { pause } else { std::time::Duration::ZERO };
-    // By the clock that replicas agree on: one whose own is slow must not shorten the pause.
+    // The time that replicas agree on: one with a slow clock must not shorten the pause.
     let run_at = tx.now().await?.plus(pause);
     let noted = ActiveModel {
         status: Set(status),

@@ -1,4 +1,4 @@
-//! Rows of WebhookEndpoint: who is told. The secrets are ciphertext here.
+//! Rows of WebhookEndpoint. Their secrets are ciphertext here.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
@@ -14,21 +14,21 @@ use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_endpoint::{ActiveModel, Column, Entity};
 use crate::store::{Endpoint, StoreError, Tx, WebhookStore};
 
-/// Changes of an endpoint; what is `None` stays as it is.
+/// The changes of an endpoint; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChanges {
-    /// Where it is.
+    /// The URL.
     pub url: Option<String>,
-    /// What it hears of; `Some(None)` for all but refreshes.
+    /// The event types; `Some(None)` for all but refreshes.
     pub types: Option<Option<EventTypes>>,
-    /// Whether it is told.
+    /// Whether deliveries are enabled.
     pub enabled: Option<bool>,
     /// New secrets and header fields, sealed for the generation after the one that was read.
     pub secrets: Option<Sealed>,
 }
 
 impl WebhookStore {
-    /// Saves a new endpoint. `false` if its project has as many as it may have.
+    /// Inserts an endpoint. Returns `false` if its project has reached [`MAX_ENDPOINTS`].
     pub async fn add_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
         let sql = "INSERT INTO webhook_endpoint (id, url, types, key_id, secrets_sealed, created_at, project_id) \
                    SELECT $1, $2, $3, $4, $5, $6, $7 \
@@ -48,26 +48,26 @@ impl WebhookStore {
         Ok(self.db.run(sql, values).await? == 1)
     }
 
-    /// Returns all endpoints, in the order in which they were made.
+    /// Returns all endpoints in order of creation.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
         self.db.find_all(query).await
     }
 
-    /// Returns the endpoints of a project, in the order in which they were made.
+    /// Returns the endpoints of a project in order of creation.
     pub async fn endpoints_of(&self, project: &ProjectId) -> Result<Vec<Endpoint>, StoreError> {
         let query = Entity::find().filter(Column::ProjectId.eq(project.clone()));
         self.db.find_all(query.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id)).await
     }
 
-    /// Returns one endpoint.
+    /// Returns an endpoint.
     pub async fn endpoint(&self, id: WebhookId) -> Result<Option<Endpoint>, StoreError> {
         self.db.find(Entity::find_by_id(id)).await
     }
 
-    /// Changes an endpoint that still has the secrets of this generation: only what is named, in one statement, so that
-    /// two changes at once lose neither. Whoever has stopped it keeps the reason. `None` if it is gone or has other
-    /// secrets by now.
+    /// Changes an endpoint that still has the secrets of this generation. A single statement writes only the given
+    /// fields, so two concurrent changes do not overwrite each other. An already disabled endpoint keeps its reason.
+    /// `None` if the endpoint is deleted or has other secrets by now.
     pub async fn change_endpoint(
         &self,
         id: WebhookId,
@@ -102,8 +102,8 @@ impl WebhookStore {
         .await
     }
 
-    /// Gives an endpoint new secrets, sealed for the generation after `generation`. `false` if it is gone or has others
-    /// by now.
+    /// Replaces an endpoint's secrets by ones that are sealed for the generation after `generation`. Returns `false` if
+    /// the endpoint is deleted or has other secrets by now.
     pub async fn save_endpoint_secrets(
         &self,
         id: WebhookId,
@@ -122,13 +122,13 @@ impl WebhookStore {
         Ok(self.db.change(endpoint.filter(Column::Generation.eq(generation))).await? == 1)
     }
 
-    /// Removes an endpoint and its deliveries. `false` if there is none.
+    /// Deletes an endpoint and its deliveries. Returns `false` if there is none.
     pub async fn remove_endpoint(&self, id: WebhookId) -> Result<bool, StoreError> {
         Ok(self.db.change(Entity::delete_by_id(id)).await? == 1)
     }
 }
 
-/// Stops an endpoint inside a transaction, for this reason.
+/// Disables an endpoint inside a transaction.
 pub(in crate::store) async fn disable(
     tx: &Tx<'_>,
     id: WebhookId,
