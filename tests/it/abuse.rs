@@ -1,5 +1,5 @@
-//! Requests that no browser sends: bent queries, broken framing, other names for this host, forged proxy headers,
-//! settings that would be unsafe.
+//! Requests that no browser sends: malformed queries, broken framing, other Host names, forged proxy headers; and
+//! unsafe settings.
 
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::domain::random::Random;
@@ -10,7 +10,7 @@ use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{encode, parameter, problem_of, send_raw};
 use crate::harness::{TestApp, sql};
 
-/// A query put together from parts that parsers are known to stumble over.
+/// Returns a query of parts on which parsers are known to fail.
 fn odd_query(random: &Random) -> String {
     const NAMES: [&str; 16] = [
         "origin",
@@ -67,7 +67,7 @@ fn odd_query(random: &Random) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_query_makes_the_service_fail() {
+async fn query_strings_never_cause_server_errors() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let random = Random::seeded(22);
@@ -80,7 +80,7 @@ async fn no_query_makes_the_service_fail() {
         "/static/app.css",
     ];
     for at in 0..300 {
-        // A wait is answered late, and that is another promise.
+        // A wait would delay the response.
         let query = odd_query(&random).replace("wait=1", "wait=");
         let path = format!("{}?{query}", paths[at % paths.len()]);
         let answer = browser.get(&path).await;
@@ -90,7 +90,7 @@ async fn no_query_makes_the_service_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_what_it_should_be_is_refused_and_nothing_else() {
+async fn malformed_bodies_are_rejected_without_side_effects() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for body in [
@@ -127,7 +127,7 @@ fn host_of(app: &TestApp) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_another_name_the_service_answers_nothing_but_whether_it_lives() {
+async fn unknown_hosts_reach_only_the_liveness_endpoint() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let host = host_of(&app);
@@ -158,7 +158,7 @@ fn status_of(answer: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_end_two_readers_could_see_differently_is_refused() {
+async fn requests_with_ambiguous_length_are_rejected() {
     let app = TestApp::start().await;
     let host = host_of(&app);
     let start = "GET /auth/hubspot/start HTTP/1.1";
@@ -215,7 +215,7 @@ async fn a_request_whose_end_two_readers_could_see_differently_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_host_only_whether_it_lives_is_told() {
+async fn requests_without_host_reach_only_the_liveness_endpoint() {
     let app = TestApp::start().await;
 
     let start = send_raw(&app.base, b"GET /auth/hubspot/start HTTP/1.0\r\n\r\n").await;
@@ -225,7 +225,7 @@ async fn without_a_host_only_whether_it_lives_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_line_with_another_host_leads_nowhere_else() {
+async fn absolute_form_request_targets_do_not_redirect_elsewhere() {
     let app = TestApp::start().await;
     let host = host_of(&app);
     let request = format!(
@@ -239,7 +239,7 @@ async fn a_request_line_with_another_host_leads_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stranger_says_about_hosts_and_addresses_changes_nothing() {
+async fn forwarding_headers_of_untrusted_clients_are_ignored() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let spoofed = [
@@ -271,7 +271,7 @@ async fn start_from(app: &TestApp, headers: &[(&str, &str)]) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_is_counted_by_his_own_address_whatever_he_claims() {
+async fn untrusted_clients_are_rate_limited_by_their_peer_address() {
     let app = TestApp::with(&[("RATE_LIMIT_START_PER_MINUTE", "2")]).await;
     let mut statuses = Vec::new();
     for claim in [
@@ -290,7 +290,7 @@ async fn a_stranger_is_counted_by_his_own_address_whatever_he_claims() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_known_proxy_the_address_that_it_saw_counts_and_no_earlier_one() {
+async fn behind_a_trusted_proxy_only_the_address_it_saw_counts() {
     let app =
         TestApp::with(&[("RATE_LIMIT_START_PER_MINUTE", "1"), ("TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")])
             .await;
@@ -311,7 +311,7 @@ async fn behind_a_known_proxy_the_address_that_it_saw_counts_and_no_earlier_one(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_attempts_are_refused_with_the_time_to_wait() {
+async fn too_many_starts_are_refused_with_retry_after() {
     let app = TestApp::with(&[("RATE_LIMIT_START_PER_MINUTE", "1")]).await;
     let browser = app.browser();
     browser.start(None).await;
@@ -324,7 +324,7 @@ async fn too_many_attempts_are_refused_with_the_time_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_attempts_from_one_address_leaves_few_rows_and_hinders_nobody_else() {
+async fn a_flood_of_starts_leaves_few_rows_and_does_not_block_other_clients() {
     const ASKED: i64 = 1200;
     let proxied = [("TRUSTED_PROXIES", "127.0.0.1"), ("RATE_LIMIT_START_PER_MINUTE", "6")];
     let app = TestApp::with(&proxied).await;
@@ -346,18 +346,18 @@ async fn a_flood_of_attempts_from_one_address_leaves_few_rows_and_hinders_nobody
     assert_eq!(answer.status, 302, "{}", answer.body);
     flood.join_all().await;
     let rows = app.database.count(sql::AUTH_REQUESTS).await;
-    // Two of the person, the burst, and what may be begun in the time that this takes.
+    // Two of the user, the burst, and those that may start in the time that this takes.
     assert!((3..ASKED / 20).contains(&rows), "{rows}");
     let back = app.hubspot.decide(begun.location(), approve(ACME)).expect("back");
     person.navigate(&back, &[("x-forwarded-for", "198.51.100.7")]).await;
-    assert_eq!(person.status().await["authenticated"], true, "who had begun before ends well");
+    assert_eq!(person.status().await["authenticated"], true, "earlier flows finish");
     app.advance(3600);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_and_readiness_are_not_told_to_the_public() {
+async fn metrics_and_readiness_are_not_public() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for path in
@@ -388,7 +388,7 @@ fn refusal(changes: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn unsafe_settings_are_refused_with_their_name() {
+fn unsafe_settings_are_refused_by_name() {
     for (name, value) in [
         ("HOST_ORIGINS", "*"),
         ("HOST_ORIGINS", "https://*.example.com"),
@@ -427,7 +427,7 @@ fn unsafe_settings_are_refused_with_their_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_https_every_cookie_is_secure() {
+async fn cookies_are_secure_behind_https() {
     let app = TestApp::with(&[("PUBLIC_URL", "https://connect.example.com")]).await;
     let (_, address) =
         app.variables.iter().find(|(name, _)| name == "SERVER_ADDR").expect("an address").clone();

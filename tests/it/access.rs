@@ -1,4 +1,4 @@
-//! A token that works now, for whoever asks inside the process: renewed if need be, once for all who ask.
+//! Valid access tokens for callers inside the process: refreshed if needed, once for all concurrent callers.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn ask(app: &TestApp, services: &Services, min_ttl: Duration) -> Result<Ac
     services.connections.access_tokens.access_token(id, min_ttl).await
 }
 
-/// That this token is HubSpot's newest for the account: HubSpot itself says so.
+/// Asserts that HubSpot knows this token as the newest for the account.
 async fn assert_works(app: &TestApp, access: &Access) {
     let newest = app.hubspot.calls(Kind::Refresh).len();
     assert_eq!(usize::try_from(access.generation).unwrap(), newest + 1);
@@ -30,7 +30,7 @@ async fn assert_works(app: &TestApp, access: &Access) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_with_enough_life_left_is_given_without_asking_hubspot() {
+async fn access_tokens_with_enough_lifetime_are_returned_without_calling_hubspot() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let access = ask(&app, &app.services, MINUTE).await.unwrap();
@@ -49,7 +49,7 @@ async fn a_token_with_enough_life_left_is_given_without_asking_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_with_too_little_life_left_is_renewed_first() {
+async fn access_tokens_with_too_little_lifetime_are_refreshed_first() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     for (seconds, round) in [(1741, 1), (1800, 2), (86_400, 3)] {
@@ -64,7 +64,7 @@ async fn a_token_with_too_little_life_left_is_renewed_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_half_of_a_life_can_be_asked_for() {
+async fn at_most_half_of_the_lifetime_can_be_requested() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     for _ in 0..5 {
@@ -78,7 +78,7 @@ async fn no_more_than_half_of_a_life_can_be_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
+async fn concurrent_callers_on_three_replicas_cause_one_refresh() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let id = app.database.column(sql::ID).await.parse().unwrap();
@@ -111,7 +111,7 @@ async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_named() {
+async fn concurrent_callers_each_get_the_connection_they_named() {
     let app = TestApp::start().await;
     for portal in [ACME, GLOBEX] {
         app.connected(portal).await;
@@ -131,7 +131,7 @@ async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_name
     for (number, answer) in answers.into_iter().enumerate() {
         match (number % 3, answer.await.unwrap()) {
             (0, Ok(access)) => assert_eq!(access.portal_id.unwrap().to_string(), ACME.to_string()),
-            // What is wrong with one row is said of that row alone.
+            // An error in one row affects that row alone.
             (1, Err(AccessError::Store(StoreError::Unreadable("StoredState")))) => {}
             (2, Err(AccessError::Unknown)) => {}
             (which, answer) => panic!("{which}: {answer:?}"),
@@ -140,7 +140,7 @@ async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_name
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_and_the_background_do_not_refresh_beside_one_another() {
+async fn callers_and_background_jobs_do_not_refresh_concurrently() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     for round in 1..=10 {
@@ -155,13 +155,17 @@ async fn callers_and_the_background_do_not_refresh_beside_one_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_still_valid_is_given_through_an_outage_and_then_it_is_said_when_to_ask_again() {
+async fn during_an_outage_valid_tokens_are_returned_and_then_retry_after() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
     app.advance(1790);
     let access = ask(&app, &app.services, MINUTE).await.unwrap();
-    assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(10), "its true end is told");
+    assert_eq!(
+        access.expires_at.since(app.clock.now()),
+        Duration::from_secs(10),
+        "its true expiry is returned"
+    );
     app.advance(11);
     let Err(AccessError::Unavailable { code, retry_after }) = ask(&app, &app.services, MINUTE).await else {
         panic!("an expired token was given");
@@ -172,14 +176,14 @@ async fn what_is_still_valid_is_given_through_an_outage_and_then_it_is_said_when
     for _ in 0..20 {
         assert!(ask(&app, &app.services, MINUTE).await.is_err());
     }
-    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls, "whoever asks does not shorten the pause");
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls, "callers do not shorten the pause");
     app.hubspot.clear_script();
     app.clock.advance(retry_after);
     ask(&app, &app.services, MINUTE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_all_refreshes_are_held_back_callers_do_not_ask_either() {
+async fn an_open_circuit_breaker_also_stops_refreshes_by_callers() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let refusal = Fault::Oauth {
@@ -200,7 +204,7 @@ async fn while_all_refreshes_are_held_back_callers_do_not_ask_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
+async fn new_tokens_are_stored_when_the_caller_disconnects() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     app.advance(1801);
@@ -218,7 +222,7 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_said_why_there_is_no_token() {
+async fn missing_tokens_are_reported_with_the_reason() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.hubspot.uninstall(ACME);
@@ -245,7 +249,7 @@ async fn it_is_said_why_there_is_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_dead_on_arrival_makes_no_hot_loop_of_callers() {
+async fn tokens_that_arrive_expired_do_not_cause_a_refresh_per_call() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.advance(1801);

@@ -1,4 +1,4 @@
-//! Who may call what, over all that the description of the API names: a route that comes later is in it by itself.
+//! Access to every operation in the description of the API: new routes are covered automatically.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::harness::browser::Answer;
 use crate::harness::{Browser, Receiver, TestApp, sql};
 use crate::openapi::{committed, operations};
 
-/// Called without an API key: by pages and anyone. Each has its own proof, or needs none.
+/// Operations without an API key, for pages and the public. Each has another proof, or needs none.
 const WITHOUT_A_KEY: [&str; 8] = [
     "cancel_attempt",
     "disconnect_connection",
@@ -23,18 +23,18 @@ const WITHOUT_A_KEY: [&str; 8] = [
     "openapi_document",
     "redeem_pickup_code",
 ];
-/// Called with any key: it tells of the key itself.
+/// Operations for any key: they describe the key itself.
 const WITH_ANY_KEY: [&str; 1] = ["get_api_key"];
 
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
-/// One operation of the description.
+/// An operation of the description.
 struct Operation {
     id: String,
     method: Method,
     path: String,
     needs_a_key: bool,
-    /// The scope that the description names.
+    /// The scope in the description.
     scope: Option<String>,
 }
 
@@ -46,7 +46,7 @@ fn all() -> Vec<Operation> {
             id: operation["operationId"].as_str().expect("an id").to_owned(),
             method,
             path,
-            // Where there is a way in without a key, none is needed.
+            // If there is an alternative without a key, no key is needed.
             needs_a_key: security.len() == 1 && key.is_some(),
             scope: key.and_then(|scopes| scopes[0].as_str()).map(str::to_owned),
         }
@@ -58,13 +58,13 @@ fn of_backends() -> Vec<Operation> {
     all().into_iter().filter(|operation| operation.needs_a_key).collect()
 }
 
-/// The scopes of all keys, less one.
+/// Returns the scopes of all keys, except one.
 fn all_but(scope: &str) -> String {
     let words = ApiScope::ALL.iter().map(|one| one.as_str()).filter(|one| *one != scope);
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What stands for the parameters of paths.
+/// Values for the parameters of paths.
 struct Ids {
     connection: String,
     session: String,
@@ -74,7 +74,7 @@ struct Ids {
 }
 
 impl Ids {
-    /// The same id for everything.
+    /// Returns the same id for all parameters.
     fn all(id: &str) -> Self {
         let id = || id.to_owned();
         Self { connection: id(), session: id(), install: id(), webhook: id(), delivery: id() }
@@ -97,13 +97,13 @@ impl Ids {
     }
 }
 
-/// A body that an operation takes, and that changes as little as may be.
+/// Returns a valid body for an operation, with as little effect as possible.
 fn body(operation: &Operation) -> Value {
     match operation.id.as_str() {
         "create_connect_session" | "complete_connect_session" | "claim_install" | "create_read_token" => {
             json!({"external_user_id": "user_42"})
         }
-        // Nobody is let in there.
+        // An address that is always refused.
         "create_webhook" => json!({"url": "https://localhost/"}),
         "update_webhook" => json!({"enabled": true}),
         "uninstall_app" => json!({"confirm": true}),
@@ -124,7 +124,7 @@ async fn ask(browser: &Browser, key: Option<&str>, operation: &Operation, ids: &
     browser.send(request).await
 }
 
-/// Status, headers and body, less what is of this one request: its number, and the path that it named.
+/// Returns status, headers and body, without the parts that are specific to this request: its id and its path.
 fn comparable(answer: &Answer) -> (u16, BTreeSet<String>, Value) {
     let own = ["connection", "content-length", "date", "x-request-id", "ratelimit"];
     let headers = answer.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
@@ -141,7 +141,7 @@ fn code(answer: &Answer) -> String {
     body["code"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Status and code; an answer to HEAD has no body that could tell.
+/// Asserts status and code; a response to HEAD has no body with a code.
 fn assert_refused(operation: &Operation, answer: &Answer, status: u16, wanted: &str, who: &str) {
     let place = format!("{} {} {who}: {}", operation.method, operation.path, answer.body);
     assert_eq!(answer.status, status, "{place}");
@@ -153,14 +153,14 @@ fn assert_refused(operation: &Operation, answer: &Answer, status: u16, wanted: &
 }
 
 #[test]
-fn whatever_is_called_without_a_key_is_known_by_name() {
+fn routes_without_an_api_key_are_listed() {
     let open: Vec<String> =
         all().into_iter().filter(|one| !one.needs_a_key).map(|operation| operation.id).collect();
     assert_eq!(open.iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(WITHOUT_A_KEY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_route_of_the_backend_is_closed_without_a_key_and_open_by_one_scope_alone() {
+async fn every_backend_route_requires_a_key_with_its_scope() {
     let app = TestApp::with(&[("MARKETPLACE_INSTALLS", "on")]).await;
     let (stranger, person) = (app.browser(), app.connected(ACME).await);
     let good = app.api_key(&all_but("")).await;
@@ -176,7 +176,7 @@ async fn every_route_of_the_backend_is_closed_without_a_key_and_open_by_one_scop
         let bare = ask(&stranger, None, &operation, &ids).await;
         assert_refused(&operation, &bare, 401, "api_key_missing", "without a key");
         let by_cookie = ask(&person, None, &operation, &ids).await;
-        assert_refused(&operation, &by_cookie, 401, "api_key_missing", "with a person's cookie");
+        assert_refused(&operation, &by_cookie, 401, "api_key_missing", "with a user's cookie");
         for wrong in ["hsc_key_00000000_wrong", &secret_of_another, &good[..16], &good.to_uppercase()] {
             let answer = ask(&stranger, Some(wrong), &operation, &ids).await;
             assert_refused(&operation, &answer, 401, "api_key_invalid", "with a wrong key");
@@ -198,7 +198,7 @@ async fn every_route_of_the_backend_is_closed_without_a_key_and_open_by_one_scop
     }
 }
 
-/// One of everything that the host's backend can name.
+/// Creates one of every resource that the host's backend can name.
 async fn scene() -> (TestApp, Receiver, Ids, String) {
     let receiver = Receiver::start().await;
     let allowed = receiver.host();
@@ -224,7 +224,7 @@ async fn scene() -> (TestApp, Receiver, Ids, String) {
     (app, receiver, ids, key)
 }
 
-/// How much there is, and how it fares.
+/// Returns the number of rows and their states.
 async fn state(app: &TestApp) -> Vec<String> {
     let mut all = vec![format!("{} calls at HubSpot", app.hubspot.journal().len())];
     for (table, columns) in [
@@ -243,7 +243,7 @@ async fn state(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_may_not_ask_learns_nothing_of_what_is_there_and_changes_nothing() {
+async fn unauthorized_calls_reveal_and_change_nothing() {
     let (app, receiver, real, _) = scene().await;
     let (before, unknown) = (state(&app).await, Ids::all(UNKNOWN));
     let heard = receiver.heard().len();
@@ -263,7 +263,7 @@ async fn whoever_may_not_ask_learns_nothing_of_what_is_there_and_changes_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_of_something_else_is_answered_like_one_of_nothing() {
+async fn ids_of_other_resources_are_treated_as_not_found() {
     let (app, _receiver, real, key) = scene().await;
     let (before, backend) = (state(&app).await, app.browser());
     let unknown = Ids::all(UNKNOWN);
@@ -284,7 +284,7 @@ async fn an_id_of_something_else_is_answered_like_one_of_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
+async fn resources_of_another_project_are_not_found() {
     let (app, receiver, real, _) = scene().await;
     let key = app.api_key_of(&"other".parse().unwrap(), &all_but("")).await;
     let (before, backend, heard) = (state(&app).await, app.browser(), receiver.heard().len());
@@ -314,7 +314,7 @@ async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
     assert_eq!(receiver.heard().len(), heard);
 }
 
-/// The id by which an operation finds what it is about.
+/// Returns the id of an operation's resource.
 fn operation_id<'a>(ids: &'a Ids, operation: &Operation) -> &'a str {
     let first = operation.path.trim_start_matches("/api/hubspot/").split('/').next();
     match first.unwrap_or_default() {

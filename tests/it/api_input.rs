@@ -1,4 +1,4 @@
-//! Whatever is sent to the API, the answer is a problem with a stable code, and says which part of a body it means.
+//! Invalid input to the API: the response is always a problem with a stable code that names the part of the body.
 
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use crate::harness::{TestApp, sql};
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
 const SOME_ID: &str = "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10";
 
-/// The members of a problem (RFC 9457), and nothing that was not asked for.
+/// Asserts the members of a problem (RFC 9457), and no others.
 fn assert_problem(answer: &Answer, status: u16, code: &str, what: &str) -> Value {
     assert_eq!(answer.status, status, "{what}: {}", answer.body);
     assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
@@ -49,7 +49,7 @@ async fn post(app: &TestApp, key: &str, kind: &str, body: impl Into<reqwest::Bod
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fields_of_a_body_have_names_and_are_taken_from_no_list() {
+async fn request_bodies_are_objects_and_not_arrays() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for (path, list) in [
@@ -70,7 +70,7 @@ async fn the_fields_of_a_body_have_names_and_are_taken_from_no_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_no_good_is_told_with_its_place() {
+async fn invalid_bodies_are_reported_with_their_location() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write").await;
     let cases: &[(&str, Vec<u8>, Option<&str>)] = &[
@@ -80,7 +80,7 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
             br#"{"external_user_id": "u", "scopes": ["oauth", 7]}"#.into(),
             Some("/scopes/1"),
         ),
-        ("a field nobody knows", br#"{"external_user_id": "u", "surprise": 1}"#.into(), Some("/surprise")),
+        ("an unknown field", br#"{"external_user_id": "u", "surprise": 1}"#.into(), Some("/surprise")),
         (
             "a doubled key",
             br#"{"external_user_id": "u", "external_user_id": "v"}"#.into(),
@@ -98,7 +98,7 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
             br#"{"external_user_id": "u", "portal_id": 9007199254740992}"#.into(),
             Some("/portal_id"),
         ),
-        ("a word that is none", br#"{"external_user_id": "u", "confirm": "maybe"}"#.into(), Some("/confirm")),
+        ("an unknown value", br#"{"external_user_id": "u", "confirm": "maybe"}"#.into(), Some("/confirm")),
         ("a lone surrogate", br#"{"external_user_id": "\ud800"}"#.into(), Some("/external_user_id")),
         ("a zero character", br#"{"external_user_id": "a\u0000b"}"#.into(), Some("/external_user_id")),
         ("a direction override", "{\"external_user_id\": \"a\u{202e}b\"}".into(), Some("/external_user_id")),
@@ -143,7 +143,7 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_field_is_named_with_what_it_takes() {
+async fn invalid_fields_are_reported_with_the_expected_value() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write webhooks connections:write").await;
     let connection = format!("/api/hubspot/connections/{SOME_ID}/uninstall");
@@ -184,7 +184,7 @@ async fn an_invalid_field_is_named_with_what_it_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_with_a_slash_too_many_is_told_the_right_one() {
+async fn paths_with_an_extra_slash_get_the_correct_path() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write connections:read").await;
     for path in [
@@ -204,7 +204,7 @@ async fn a_path_with_a_slash_too_many_is_told_the_right_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_of_another_kind_or_size_is_refused_as_such() {
+async fn bodies_of_wrong_type_or_size_are_refused_as_such() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write").await;
     let good = r#"{"external_user_id": "u"}"#;
@@ -228,7 +228,7 @@ async fn a_body_of_another_kind_or_size_is_refused_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_a_method_or_a_query_that_is_none_is_a_problem_too() {
+async fn unknown_paths_methods_and_queries_return_problem_documents() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write connections:read").await;
     for path in [
@@ -248,7 +248,7 @@ async fn a_path_a_method_or_a_query_that_is_none_is_a_problem_too() {
     ] {
         let answer = app.api(&key, Method::GET, path, None).await;
         if path == "/api" {
-            // Beside the API: a page.
+            // Outside of the API the response is a page.
             assert_eq!(answer.status, 404);
             continue;
         }
@@ -280,7 +280,7 @@ async fn a_path_a_method_or_a_query_that_is_none_is_a_problem_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_none_is_told_what_it_lacks() {
+async fn malformed_api_keys_are_refused_with_the_reason() {
     let app = TestApp::start().await;
     let weak = app.api_key("proxy").await;
     let with = async |line: Option<&[u8]>| {
@@ -311,7 +311,7 @@ async fn a_key_that_is_none_is_told_what_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_even_a_request_gets_no_page_and_no_words_of_the_framework() {
+async fn malformed_requests_get_no_framework_error_page() {
     let app = TestApp::start().await;
     let host = app.base.trim_start_matches("http://");
     for (what, raw) in [

@@ -1,4 +1,4 @@
-//! API keys: shown once, kept as a hash, good for what they were made for, and for nothing once revoked.
+//! API keys: shown once, stored as a hash, limited to their scopes, and refused once revoked.
 
 use reqwest::Method;
 
@@ -9,7 +9,7 @@ use crate::harness::{TestApp, eventually, sql};
 const KEY: &str = "/api/hubspot/api-key";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_opens_what_it_was_made_for_and_only_its_hash_is_stored() {
+async fn api_keys_grant_their_scopes_and_are_stored_as_hashes() {
     let app = TestApp::start().await;
     let key = app.api_key("tokens:read connections:read").await;
     let answer = app.api(&key, Method::GET, KEY, None).await;
@@ -23,7 +23,7 @@ async fn a_key_opens_what_it_was_made_for_and_only_its_hash_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_good_key_nothing_is_answered_and_the_answer_says_how_to_come_again() {
+async fn invalid_api_keys_get_401_with_www_authenticate() {
     let app = TestApp::start().await;
     let key = app.api_key("proxy").await;
     let (other, short) = (format!("{key}x"), &key[..key.len() - 1]);
@@ -42,11 +42,11 @@ async fn without_a_good_key_nothing_is_answered_and_the_answer_says_how_to_come_
         assert_eq!(answer.status, 401, "{line}");
     }
     let twice = backend.request(Method::GET, KEY).bearer_auth(&key).bearer_auth(&key);
-    assert_eq!(backend.send(twice).await.status, 401, "two keys are none");
+    assert_eq!(backend.send(twice).await.status, 401, "two keys are invalid");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_opens_nothing_within_a_second() {
+async fn revoked_api_keys_are_refused_within_a_second() {
     let app = TestApp::start().await;
     let key = app.api_key("proxy").await;
     let shown = app.api(&key, Method::GET, KEY, None).await.json();
@@ -58,7 +58,7 @@ async fn a_revoked_key_opens_nothing_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_made_listed_and_revoked_beside_the_running_service() {
+async fn api_keys_are_managed_on_the_command_line_while_the_service_runs() {
     let app = TestApp::start().await;
     let make = ["api-keys", "create", "backend", "--scope", "tokens:read,proxy", "--scope", "proxy"];
     let first = run(&make, &app.variables);
@@ -85,7 +85,7 @@ async fn keys_are_made_listed_and_revoked_beside_the_running_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_use_is_noted_about_once_a_minute() {
+async fn the_last_use_of_a_key_is_recorded_about_once_a_minute() {
     let app = TestApp::start().await;
     let key = app.api_key("proxy").await;
     for _ in 0..3 {

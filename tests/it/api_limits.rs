@@ -1,4 +1,4 @@
-//! How much an API key may ask for, and what it is told of it.
+//! The rate limits of API keys, and the headers that report them.
 
 use reqwest::Method;
 
@@ -12,7 +12,7 @@ async fn ask(app: &TestApp, key: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_told_what_is_left_and_waits_when_nothing_is() {
+async fn rate_limit_headers_show_the_remaining_calls_and_retry_after() {
     let app = TestApp::with(&[("RATE_LIMIT_API_PER_MINUTE", "2")]).await;
     let key = app.api_key("proxy").await;
     let first = ask(&app, &key).await;
@@ -24,14 +24,14 @@ async fn a_key_is_told_what_is_left_and_waits_when_nothing_is() {
     assert_eq!((refused.status, refused.json()["code"].as_str()), (429, Some("rate_limited_key")));
     assert_eq!((refused.header("retry-after"), refused.header("ratelimit")), ("40", "\"default\";r=0;t=40"));
     assert_eq!(refused.json()["retryable"], true);
-    // Another key is none the worse for it.
+    // Another key is not affected.
     assert_eq!(ask(&app, &app.api_key("proxy").await).await.status, 200);
     app.advance(40);
     assert_eq!(ask(&app, &key).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_limit_nothing_is_counted_or_told() {
+async fn without_a_rate_limit_no_headers_are_sent() {
     let app = TestApp::with(&[("RATE_LIMIT_API_PER_MINUTE", "0")]).await;
     let key = app.api_key("proxy").await;
     for _ in 0..5 {
@@ -44,11 +44,15 @@ async fn without_a_limit_nothing_is_counted_or_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_guesses_keys_is_told_to_slow_down_and_a_good_key_is_let_in_all_the_same() {
+async fn wrong_keys_are_rate_limited_and_valid_keys_still_pass() {
     let app = TestApp::with(&[("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "1")]).await;
     let good = app.api_key("proxy").await;
     let first = ask(&app, "hsc_key_00000000_wrong").await;
-    assert_eq!((first.status, first.header("ratelimit")), (401, ""), "who is nobody has no limit of its own");
+    assert_eq!(
+        (first.status, first.header("ratelimit")),
+        (401, ""),
+        "an unknown caller has no rate limit of its own"
+    );
     let mut last = first;
     for guess in 0..20 {
         last = ask(&app, &format!("hsc_key_00000000_wrong{guess}")).await;
@@ -59,7 +63,7 @@ async fn whoever_guesses_keys_is_told_to_slow_down_and_a_good_key_is_let_in_all_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_to_anyone_else_speaks_of_no_limit() {
+async fn responses_without_an_api_key_have_no_rate_limit_headers() {
     let app = TestApp::start().await;
     for path in ["/livez", "/api/hubspot/status", "/api/openapi.json", PATH] {
         let answer = app.browser().get(path).await;

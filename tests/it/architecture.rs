@@ -1,10 +1,10 @@
-//! Who may import whom. The tables are the rule, the text of `docs/architecture.md`, and the proof that there is no
-//! circle; between files there is none either.
+//! The allowed imports. The tables are the rule, the text of `docs/architecture.md`, and the proof that there is no
+//! cycle; files must not import each other in cycles either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Each module with those it may import, top-down: a module may only name modules that stand below it.
+/// Each module with its allowed imports, top-down: a module may only name modules below it.
 const TABLE: &[(&str, &[&str])] = &[
     (
         "cli",
@@ -64,7 +64,7 @@ const SERVICES: &[(&str, &[&str])] = &[
     ("platform", &[]),
 ];
 
-/// Which handles of `store` each sub-domain of `services` may name. `Store` is the bundle of all; `Base` holds it.
+/// The handles of `store` that each sub-domain of `services` may name. `Store` is the bundle of all; `Base` holds it.
 const HANDLES: &[(&str, &[&str])] = &[
     ("maintenance", &["ConnectStore", "MarketplaceStore", "PlatformStore"]),
     ("connect", &["ConnectStore", "ConnectionStore", "PlatformStore"]),
@@ -105,12 +105,12 @@ const STORE: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn modules_import_only_what_stands_below_them_in_the_table() {
+fn modules_import_only_lower_layers() {
     holds(TABLE, &found());
 }
 
 #[test]
-fn sub_domains_import_only_what_stands_below_them_in_the_table() {
+fn sub_domains_import_only_lower_layers() {
     for (module, table) in [("services", SERVICES), ("http", HTTP), ("store", STORE)] {
         let found = found_in(module);
         holds(table, &found);
@@ -120,7 +120,7 @@ fn sub_domains_import_only_what_stands_below_them_in_the_table() {
 }
 
 #[test]
-fn sub_domains_name_only_their_handles_of_the_store() {
+fn sub_domains_use_only_their_store_handles() {
     let mut found = Found::new();
     for (file, names) in Files::read().0 {
         let Some(domain) = sub_domain("services", &file) else { continue };
@@ -133,11 +133,11 @@ fn sub_domains_name_only_their_handles_of_the_store() {
     every_import_is_used(HANDLES, &found);
 }
 
-/// A parent and its children are one thing: they may name each other.
+/// A parent and its children count as one: they may name each other.
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn files_do_not_import_each_other_in_cycles() {
     let mut graph = Files::read().graph();
-    // Whoever imports nothing that is left, or is imported by nobody that is left, is in no circle.
+    // A file that imports no remaining file, or is imported by none, is in no cycle.
     loop {
         let before = graph.len();
         let left: BTreeSet<String> = graph.keys().cloned().collect();
@@ -158,7 +158,7 @@ fn no_files_import_each_other_in_a_circle() {
 
 type Table = [(&'static str, &'static [&'static str])];
 
-/// For each module of a table: what it imports, and where.
+/// The imports of each module of a table, with their places.
 type Found = BTreeMap<String, Vec<(String, String)>>;
 
 fn holds(table: &Table, found: &Found) {
@@ -176,7 +176,7 @@ fn holds(table: &Table, found: &Found) {
 }
 
 #[test]
-fn the_table_has_no_circle() {
+fn the_layer_table_has_no_cycle() {
     stands_in_order(TABLE);
 }
 
@@ -191,7 +191,7 @@ fn stands_in_order(table: &Table) {
 }
 
 #[test]
-fn every_allowed_import_is_used_so_that_the_table_stays_true() {
+fn every_allowed_import_is_used() {
     every_import_is_used(TABLE, &found());
 }
 
@@ -201,14 +201,14 @@ fn every_import_is_used(table: &Table, found: &Found) {
         for import in *allowed {
             assert!(
                 used.contains(import),
-                "{module} does not import {import} any more: strike it from the table"
+                "{module} does not import {import} any more: remove it from the table"
             );
         }
     }
 }
 
 #[test]
-fn the_core_knows_neither_the_web_nor_the_database_of_others() {
+fn the_core_imports_neither_web_nor_database_crates() {
     for (module, foreign) in [
         ("services", "actix"),
         ("services", "sea_orm"),
@@ -241,7 +241,7 @@ fn found() -> Found {
     all
 }
 
-/// The same for the sub-domains of a module; the types that the module itself defines are everybody's.
+/// Returns the same for the sub-domains of a module; types that the module itself defines are open to all.
 fn found_in(module: &str) -> Found {
     let mut all = Found::new();
     let files = Files::read();
@@ -258,7 +258,7 @@ fn sub_domain<'a>(module: &str, file: &'a str) -> Option<&'a str> {
     file.strip_prefix(module)?.strip_prefix("::")?.split("::").next()
 }
 
-/// Every file of the crate by its module path, and each name that it imports, as a whole path.
+/// The files of the crate by module path, each with the names that it imports, as whole paths.
 struct Files(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Files {
@@ -271,7 +271,7 @@ impl Files {
             for path in paths(text) {
                 if let Some(whole) = whole(module, &path, &texts) {
                     let name = whole.rsplit("::").next().unwrap_or_default().to_owned();
-                    // Two paths may end alike: `a::StoreError` and `b::StoreError`. Both count.
+                    // Two paths may have the same last segment: `a::StoreError` and `b::StoreError`. Both count.
                     let name = if names.contains_key(&name) { path } else { name };
                     names.insert(name, whole);
                 }
@@ -281,7 +281,7 @@ impl Files {
         Self(files)
     }
 
-    /// For each file the files that it imports from, wherever the name was passed on; parents and children aside.
+    /// Returns the files from which each file imports, also through re-exports; parents and children aside.
     fn graph(&self) -> BTreeMap<String, BTreeSet<String>> {
         let imports = |file: &String, names: &BTreeMap<String, String>| {
             let found = names.values().filter_map(|path| self.home(path, 0));
@@ -290,7 +290,7 @@ impl Files {
         self.0.iter().map(|(file, names)| (file.clone(), imports(file, names))).collect()
     }
 
-    /// The file in which the thing of this path stands: not one that only passes it on.
+    /// Returns the file that defines the item of this path: not one that only re-exports it.
     fn home(&self, path: &str, depth: usize) -> Option<String> {
         let mut file = path;
         while !self.0.contains_key(file) {
@@ -309,13 +309,13 @@ fn is_above(upper: &str, lower: &str) -> bool {
         || lower.strip_prefix(upper).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// `http/api/mod.rs` is `http::api`.
+/// Returns the module path of a file: `http/api/mod.rs` is `http::api`.
 fn module_path(path: &str) -> String {
     let path = path.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
     if path == "lib" { String::new() } else { path }
 }
 
-/// All paths that a text imports, groups taken apart, and those that it names where it uses them.
+/// Returns all paths that a text imports, with groups expanded, and those that it names in place.
 fn paths(text: &str) -> Vec<String> {
     let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let mut found = Vec::new();
@@ -346,7 +346,7 @@ fn paths(text: &str) -> Vec<String> {
     found
 }
 
-/// Takes `a::{b, c::{d, e}}` apart.
+/// Expands `a::{b, c::{d, e}}`.
 fn expand(path: &str, into: &mut Vec<String>) {
     let Some((start, group)) = path.split_once('{') else {
         let path = path.split(" as ").next().unwrap_or_default();
@@ -370,7 +370,7 @@ fn expand(path: &str, into: &mut Vec<String>) {
     }
 }
 
-/// A path of this crate from its root; `None` for another crate's.
+/// Returns a path of this crate from its root; `None` for paths of other crates.
 fn whole(module: &str, path: &str, files: &BTreeMap<String, String>) -> Option<String> {
     if let Some(path) = path.strip_prefix("crate::") {
         return Some(path.to_owned());
@@ -386,7 +386,7 @@ fn whole(module: &str, path: &str, files: &BTreeMap<String, String>) -> Option<S
     (path.starts_with("super::") || path.starts_with("self::") || is_child).then_some(joined)
 }
 
-/// The first segments of all `crate::…` paths in a line of code.
+/// Returns the first segments of all `crate::…` paths in a line of code.
 fn crate_paths(line: &str) -> Vec<String> {
     if line.trim_start().starts_with("//") {
         return Vec::new();
@@ -408,7 +408,7 @@ fn first_segment(path: &str) -> String {
     path.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()
 }
 
-/// The sources of a module, without their unit tests.
+/// Returns the sources of a module, without their unit tests.
 fn sources(module: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![root.join(format!("{module}.rs"))];
@@ -424,9 +424,9 @@ fn sources(module: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Each stop of the walks in `docs/architecture.md` names a file, and a function or a list that stands in it.
+/// Each stop of the walks in `docs/architecture.md` names a file, and a function or a list in it.
 #[test]
-fn the_walks_of_the_documentation_lead_through_the_code() {
+fn code_paths_in_the_documentation_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("docs/architecture.md")).expect("the document");
     let walks = text.split("\n## ").filter(|section| section.contains("\n1. `src/"));
@@ -451,9 +451,9 @@ fn stands(root: &Path, stop: &str) {
     assert!(is_there, "{stop}");
 }
 
-/// A renamed table is to cost one line of the tests; those of migrations and upgrades are about older schemas.
+/// A renamed table should cost one line of the tests; those of migrations and upgrades are about older schemas.
 #[test]
-fn tests_name_tables_in_their_sql_module_alone() {
+fn tests_name_tables_only_in_their_sql_module() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut tests, mut changes) = (Vec::new(), Vec::new());
     collect(&root.join("tests/it"), &mut tests);

@@ -1,4 +1,4 @@
-//! What is stored: of no use to who reads it, and of no use to who moves it around.
+//! Stored data: useless to a reader of the database, and useless when moved.
 
 use actix_web::cookie::{Cookie, CookieJar, Key};
 use fake_hubspot::{Kind, Options};
@@ -14,7 +14,7 @@ fn variable(app: &TestApp, name: &str) -> String {
     found.expect("a variable").1.clone()
 }
 
-/// The key inside a session's cookie.
+/// Returns the key inside a session's cookie.
 fn session_key(app: &TestApp, browser: &Browser) -> String {
     let (name, value) = browser.cookie("__Host-hsc_sid").expect("a session");
     let secret = Secret::new(variable(app, "APP_SECRET"));
@@ -31,7 +31,7 @@ fn contains(all: &[u8], part: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_reads_the_database_finds_no_secret_in_it() {
+async fn the_database_contains_no_secret_in_plaintext() {
     let options = Options { rotate_refresh_tokens: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[("HUBSPOT_PKCE", "s256")], options).await;
     let browser = app.browser();
@@ -82,7 +82,7 @@ async fn connection_id(browser: &Browser) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_moved_to_another_connection_are_noticed_and_not_used() {
+async fn refresh_tokens_moved_to_another_connection_are_detected_and_not_used() {
     let app = TestApp::start().await;
     let (first, second) = (app.connected(ACME).await, app.connected(GLOBEX).await);
     app.database.swap_tokens(ACME, GLOBEX).await;
@@ -100,7 +100,7 @@ async fn tokens_moved_to_another_connection_are_noticed_and_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_moved_to_another_connection_are_not_handed_out() {
+async fn access_tokens_moved_to_another_connection_are_not_returned() {
     let app = TestApp::start().await;
     let victim = app.browser();
     let done = victim.connect(&app, Some(HOST), approve(ACME)).await;
@@ -116,7 +116,7 @@ async fn tokens_moved_to_another_connection_are_not_handed_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_brought_back_from_an_older_state_is_noticed_and_not_used() {
+async fn tokens_restored_from_an_older_generation_are_detected_and_not_used() {
     let options = Options { rotate_refresh_tokens: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[("SESSION_IDLE_SECONDS", "86400")], options).await;
     let browser = app.connected(ACME).await;
@@ -133,7 +133,7 @@ async fn a_token_brought_back_from_an_older_state_is_noticed_and_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_in_the_place_of_a_refresh_token_is_noticed_and_not_used() {
+async fn access_tokens_stored_as_refresh_tokens_are_detected_and_not_used() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let access = app.database.column(sql::ACCESS_TOKEN).await;
@@ -147,7 +147,7 @@ async fn an_access_token_in_the_place_of_a_refresh_token_is_noticed_and_not_used
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_moved_token_is_not_sent_to_hubspot_when_its_connection_ends() {
+async fn moved_tokens_are_not_revoked_when_their_connection_ends() {
     let app = TestApp::start().await;
     let (first, _second) = (app.connected(ACME).await, app.connected(GLOBEX).await);
     let id = connection_id(&first).await;
@@ -161,7 +161,7 @@ async fn a_moved_token_is_not_sent_to_hubspot_when_its_connection_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_connects_anew_after_what_was_stored_is_damaged() {
+async fn users_can_reconnect_after_stored_tokens_are_damaged() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -177,7 +177,7 @@ async fn a_person_connects_anew_after_what_was_stored_is_damaged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_key_the_service_does_not_start_and_nothing_is_lost() {
+async fn a_missing_encryption_key_stops_the_start_and_loses_nothing() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let sealed = app.database.column(sql::REFRESH_TOKEN).await;

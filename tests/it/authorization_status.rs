@@ -1,4 +1,4 @@
-//! What the page that began an attempt learns of it, and nobody else: by a verifier, from another site, without cookies.
+//! The status of a flow for its starting page alone: by a verifier, from another site, without cookies.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::page::{Page, approved, connected, data, text};
 use crate::harness::{TestApp, sql};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_that_began_an_attempt_learns_its_outcome_without_cookies_and_takes_the_token_once() {
+async fn the_starting_page_gets_the_result_without_cookies_and_the_token_once() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
@@ -40,7 +40,7 @@ async fn the_page_that_began_an_attempt_learns_its_outcome_without_cookies_and_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_given_up_before_the_person_comes_back_leads_to_nothing() {
+async fn flows_cancelled_before_the_callback_create_no_connection() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
@@ -58,7 +58,7 @@ async fn an_attempt_given_up_before_the_person_comes_back_leads_to_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn giving_up_what_is_connected_already_changes_nothing_and_says_so() {
+async fn cancelling_a_connected_flow_changes_nothing_and_returns_its_status() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
@@ -71,7 +71,7 @@ async fn giving_up_what_is_connected_already_changes_nothing_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_reach_the_page_with_the_codes_of_the_table() {
+async fn errors_reach_the_page_with_documented_codes() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
@@ -88,7 +88,7 @@ async fn errors_reach_the_page_with_the_codes_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_popup_the_browser_goes_back_to_the_page_with_the_flow_and_no_secret() {
+async fn redirects_return_to_the_page_with_the_flow_and_no_secret() {
     let app = TestApp::start().await;
     let (page, browser) = (Page::new(&app.base, HOST), app.browser());
     let url = format!("{HOST}/settings?tab=crm");
@@ -102,7 +102,7 @@ async fn without_a_popup_the_browser_goes_back_to_the_page_with_the_flow_and_no_
     let state = page.poll().await.json();
     assert_eq!(state["status"], "connected");
     assert_eq!(page.redeem(&flow, &text(&state["pickup_code"])).await.status, 200);
-    // An end without a connection leads back as well.
+    // A flow that ends without a connection redirects back as well.
     let page = Page::new(&app.base, HOST);
     let launch = page.post(&browser, Some(HOST), &redirect).await;
     let denied = app.hubspot.decide(&data(&launch, "authorize-url"), Decision::Deny).expect("back");
@@ -111,7 +111,7 @@ async fn without_a_popup_the_browser_goes_back_to_the_page_with_the_flow_and_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_sent_back_to_another_origin_than_the_page_s_own() {
+async fn redirects_return_only_to_the_origin_of_the_page() {
     let app = TestApp::start().await;
     let (page, browser) = (Page::new(&app.base, HOST), app.browser());
     for bad in [
@@ -148,7 +148,7 @@ async fn nobody_is_sent_back_to_another_origin_than_the_page_s_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_that_connected_an_account_can_end_it() {
+async fn the_connecting_page_can_disconnect() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
@@ -166,13 +166,13 @@ async fn the_page_that_connected_an_account_can_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attempts_begun_by_forms_do_not_fill_the_browser_with_cookies() {
+async fn starts_by_form_leave_few_cookies() {
     let app = TestApp::start().await;
     let popup = app.browser();
     let mut last = String::new();
     for _ in 0..8 {
         let page = Page::new(&app.base, HOST);
-        // Such a form comes without the cookies of the attempts before it.
+        // Such a form comes without the cookies of the earlier flows.
         let begins = app.browser();
         last = page.begin(&begins).await;
         let (name, value) = begins.cookie("__Host-hsc_f_").expect("a flow cookie");
@@ -185,7 +185,7 @@ async fn attempts_begun_by_forms_do_not_fill_the_browser_with_cookies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_giving_up_and_coming_back_at_once_the_first_counts() {
+async fn of_a_concurrent_cancel_and_callback_the_first_wins() {
     let app = TestApp::start().await;
     for round in 0..32_u64 {
         let (page, popup) = (Page::new(&app.base, HOST), app.browser());
@@ -215,14 +215,14 @@ async fn of_giving_up_and_coming_back_at_once_the_first_counts() {
             }
             other => panic!("{other}"),
         }
-        // The first two are so far apart that it is known who is first.
+        // The first two are far enough apart that their order is certain.
         let expected = ["connected", "cancelled"].get(usize::try_from(round).expect("few"));
         assert!(expected.is_none_or(|expected| *expected == end), "round {round}: {end}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_attempts_of_one_browser_end_in_whichever_order_the_person_likes() {
+async fn two_flows_of_one_browser_finish_in_any_order() {
     let app = TestApp::start().await;
     let popup = app.browser();
     let pages = [Page::new(&app.base, HOST), Page::new(&app.base, HOST)];
@@ -239,7 +239,7 @@ async fn two_attempts_of_one_browser_end_in_whichever_order_the_person_likes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_ends_while_the_person_is_at_hubspot_is_followed_by_a_new_one() {
+async fn sessions_that_end_during_a_flow_are_replaced() {
     let app = TestApp::start().await;
     let popup = app.connected(GLOBEX).await;
     let page = Page::new(&app.base, HOST);

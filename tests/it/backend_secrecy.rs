@@ -1,6 +1,6 @@
-//! What a host's backend is given stays between it and the service: its key, the secrets of its webhooks, the tokens of
-//! its connect sessions, and the access tokens it borrows are in no log at its most talkative, and lie nowhere in the
-//! clear.
+//! The secrets of a host's backend stay between it and the service: its key, the secrets of its webhooks, the tokens of
+//! its connect sessions, and the access tokens it gets are in no log even at level trace, and nowhere stored in
+//! plaintext.
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use reqwest::{Method, RequestBuilder};
@@ -17,7 +17,7 @@ use crate::secrecy::{EVERYTHING, said_by, talkative};
 
 const SCOPES: &str = "tokens:read,connections:read,connections:write,sessions:write,proxy,webhooks";
 
-/// A host's backend at a service of its own process.
+/// A host's backend of a service in a separate process.
 struct Backend<'a> {
     service: &'a Process,
     hubspot: &'a FakeHubSpot,
@@ -44,7 +44,8 @@ impl Backend<'_> {
         answer.json()
     }
 
-    /// Makes a webhook, changes its secret and has it called; the second time the answers are the remembered ones.
+    /// Creates a webhook, changes its secret and triggers a delivery; the second time the responses are the stored
+    /// ones.
     async fn webhooks(&self, receiver: &Receiver, watch: &mut Watch) {
         let body = json!({"url": receiver.url("/hooks")});
         let mut id = String::new();
@@ -66,7 +67,7 @@ impl Backend<'_> {
         assert_eq!(self.call(Method::POST, "webhooks", Some(bad)).await.status, 400);
     }
 
-    /// A user of the host's connects through a page, and another one is sent a link.
+    /// Connects a user of the host's through a page, and sends another one a link.
     async fn sessions(&self, watch: &mut Watch) -> String {
         let session = self.post("connect-sessions", json!({"external_user_id": "user_42"})).await;
         let token = text(&session["token"]);
@@ -96,7 +97,7 @@ impl Backend<'_> {
         text(&self.call(Method::GET, &format!("connect-sessions/{id}"), None).await.json()["connection_id"])
     }
 
-    /// Borrows a token, has it renewed, works with it through the proxy, and fails at each.
+    /// Gets a token, has it refreshed, works with it through the proxy, and fails at each.
     async fn tokens(&self, connection: &str, database: &TestDatabase, watch: &mut Watch) {
         for round in 0..2 {
             let lease = self.call(Method::GET, &format!("connections/{connection}/token"), None).await;
@@ -119,7 +120,7 @@ impl Backend<'_> {
         }
     }
 
-    /// Shows the key where it does not belong.
+    /// Sends the key to the wrong places.
     async fn mistakes(&self, watch: &mut Watch) {
         let (key, browser) = (&self.key, &self.browser);
         for line in
@@ -127,7 +128,7 @@ impl Backend<'_> {
         {
             let answer = browser.navigate("/api/hubspot/api-key", &[("authorization", &line)]).await;
             assert_eq!(answer.status, 401, "{line}");
-            watch.text("a key that is none", &answer.body);
+            watch.text("an invalid key", &answer.body);
         }
         for path in ["/api/hubspot/connections", "/nowhere", "/api/hubspot/connections/id/proxy/crm/v3"] {
             let answer = browser.get(&format!("{path}?access_token={key}&api_key={key}")).await;
@@ -141,7 +142,7 @@ impl Backend<'_> {
     }
 }
 
-/// What the log has to speak of, so that it is known to have been listened to.
+/// Events that the log must contain, as proof that it was captured.
 const HAPPENED: [&str; 6] = [
     "webhook endpoint secret rotated",
     "webhook delivered",
@@ -156,14 +157,14 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The part of a webhook's secret that is secret.
+/// Watches the secret part of a webhook's secret.
 fn watch_signing(watch: &mut Watch, made: &Value) {
     let secret = text(&made["secret"]);
     watch.secret(secret.strip_prefix("whsec_").expect("a secret"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_secret_of_a_backend_is_logged_or_stored_in_the_clear() {
+async fn backend_secrets_are_not_logged_or_stored_in_plaintext() {
     let options = Options { rotate_refresh_tokens: true, ..Options::default() };
     let hubspot = FakeHubSpot::start(options).await.expect("a fake HubSpot");
     let (database, receiver) = (TestDatabase::migrated().await, Receiver::start().await);

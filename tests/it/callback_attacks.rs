@@ -1,4 +1,4 @@
-//! The way back from HubSpot, walked by somebody else, twice, too late or with something made up.
+//! Callbacks from another browser, repeated, late or forged.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{encode, flow_of, parameter, problem_of};
 use crate::harness::{Browser, TestApp, sql};
 
-/// Begins a connect and approves it; where HubSpot sends the browser back to.
+/// Starts a flow and consents; returns the callback URL.
 async fn approved(app: &TestApp, browser: &Browser, hub_id: u64) -> String {
     let authorize = browser.start(Some(HOST)).await;
     app.hubspot.decide(&authorize, approve(hub_id)).expect("HubSpot sends the browser back")
@@ -26,7 +26,7 @@ async fn nothing_came_of_it(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_in_another_browser_is_refused_and_the_attempt_stays_good_in_its_own() {
+async fn callbacks_in_another_browser_are_refused_and_the_flow_stays_open() {
     let app = TestApp::start().await;
     let (owner, other) = (app.browser(), app.browser());
     let back = approved(&app, &owner, ACME).await;
@@ -43,7 +43,7 @@ async fn a_callback_in_another_browser_is_refused_and_the_attempt_stays_good_in_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_without_any_cookie_is_refused() {
+async fn callbacks_without_cookies_are_refused() {
     let app = TestApp::start().await;
     let back = approved(&app, &app.browser(), ACME).await;
 
@@ -60,7 +60,7 @@ async fn a_callback_without_any_cookie_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_passes_his_authorize_url_on_gets_nothing_of_the_person_who_approves_it() {
+async fn forwarded_authorize_urls_give_the_sender_no_access() {
     let app = TestApp::start().await;
     let (attacker, victim) = (app.browser(), app.browser());
     let authorize = attacker.start(Some(HOST)).await;
@@ -78,7 +78,7 @@ async fn who_passes_his_authorize_url_on_gets_nothing_of_the_person_who_approves
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_flow_cookies_with_one_name_neither_is_believed() {
+async fn duplicate_flow_cookies_are_all_ignored() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -92,7 +92,7 @@ async fn of_two_flow_cookies_with_one_name_neither_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_a_frame_or_a_prefetch_of_the_callback_consumes_nothing() {
+async fn subresource_and_prefetch_callbacks_consume_nothing() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -115,7 +115,7 @@ async fn an_image_a_frame_or_a_prefetch_of_the_callback_consumes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_comes_twice_exchanges_once_and_shows_the_same_outcome() {
+async fn repeated_callbacks_exchange_the_code_once_and_show_the_same_outcome() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -130,7 +130,7 @@ async fn a_callback_that_comes_twice_exchanges_once_and_shows_the_same_outcome()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_callbacks_at_once_make_one_exchange() {
+async fn concurrent_callbacks_exchange_the_code_once() {
     let app = TestApp::start().await;
     let browser = Arc::new(app.browser());
     let back = approved(&app, &browser, ACME).await;
@@ -151,7 +151,7 @@ async fn twenty_callbacks_at_once_make_one_exchange() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_after_the_time_is_up_exchanges_nothing_and_says_so() {
+async fn late_callbacks_exchange_nothing_and_report_expiry() {
     let app = TestApp::with(&[("FLOW_TTL_SECONDS", "60")]).await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -165,7 +165,7 @@ async fn a_callback_after_the_time_is_up_exchanges_nothing_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verifier_that_only_the_service_knows_goes_with_the_code() {
+async fn the_code_is_exchanged_with_a_private_pkce_verifier() {
     let app = TestApp::with(&[("HUBSPOT_PKCE", "s256")]).await;
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
@@ -185,7 +185,7 @@ async fn a_verifier_that_only_the_service_knows_goes_with_the_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_for_one_app_is_not_finished_with_another() {
+async fn flows_of_one_app_are_not_finished_by_another_app() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -199,7 +199,7 @@ async fn an_attempt_for_one_app_is_not_finished_with_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_with_one_other_character_is_nobodys() {
+async fn states_with_one_changed_character_are_unknown() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -219,7 +219,7 @@ async fn a_state_with_one_other_character_is_nobodys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_nobody_began_is_refused() {
+async fn callbacks_with_unknown_state_are_refused() {
     let app = TestApp::start().await;
     let state = "A".repeat(43);
     for query in [
@@ -236,7 +236,7 @@ async fn a_callback_that_nobody_began_is_refused() {
     nothing_came_of_it(&app).await;
 }
 
-/// Everything that HubSpot, or somebody in its name, may put behind the callback's address.
+/// Returns all queries that HubSpot, or an attacker, may send to the callback.
 fn variants(code: &str, state: &str) -> Vec<String> {
     let unknown = "A".repeat(43);
     vec![
@@ -262,7 +262,7 @@ fn variants(code: &str, state: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_callback_goes_on_to_an_address_without_code_state_or_error_text() {
+async fn callbacks_redirect_to_a_url_without_code_state_or_error_text() {
     let app = TestApp::start().await;
     for at in 0..variants("", "").len() {
         let browser = app.browser();
@@ -288,7 +288,7 @@ async fn every_callback_goes_on_to_an_address_without_code_state_or_error_text()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_that_stands_twice_decides_nothing() {
+async fn duplicate_callback_parameters_are_refused() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -309,7 +309,7 @@ async fn a_parameter_that_stands_twice_decides_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_error_says_is_never_shown_as_it_came() {
+async fn error_texts_of_callbacks_are_never_echoed() {
     let app = TestApp::start().await;
     for said in [
         "<script>alert(1)</script>",
@@ -339,7 +339,7 @@ async fn what_an_error_says_is_never_shown_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_last_page_is_asked_for_is_never_shown_as_it_came() {
+async fn parameters_of_the_result_page_are_never_echoed() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let made_up = encode("\"><script>alert(1)</script>");
@@ -353,7 +353,7 @@ async fn what_the_last_page_is_asked_for_is_never_shown_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_of_less_than_was_asked_is_told_as_such() {
+async fn grants_with_fewer_scopes_are_reported_as_such() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let less = Decision::Approve { hub_id: ACME, scopes: Some(vec!["oauth".to_owned()]) };
@@ -366,7 +366,7 @@ async fn a_grant_of_less_than_was_asked_is_told_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_scopes_are_required_a_grant_of_less_is_given_back() {
+async fn where_all_scopes_are_required_smaller_grants_are_revoked() {
     let app = TestApp::with(&[("HUBSPOT_REQUIRE_ALL_SCOPES", "true")]).await;
     let browser = app.browser();
     let less = Decision::Approve { hub_id: ACME, scopes: Some(vec!["oauth".to_owned()]) };
@@ -381,13 +381,13 @@ async fn where_all_scopes_are_required_a_grant_of_less_is_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_handed_out_once_however_often_it_is_asked_for() {
+async fn the_result_message_is_handed_off_once() {
     let app = TestApp::start().await;
     let browser = Arc::new(app.browser());
     let done = browser.come_back(&app, Some(HOST), approve(ACME)).await;
     let mut asks = JoinSet::new();
     for _ in 0..8 {
-        // With the cookie, which the first answer removes.
+        // With the cookie, which the first response removes.
         let request = browser
             .request(Method::POST, "/auth/hubspot/handoff")
             .header("sec-fetch-site", "same-origin")

@@ -1,4 +1,4 @@
-//! The command line: exit codes, and words instead of panics.
+//! The command line: exit codes, and clear messages instead of panics.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -21,7 +21,7 @@ fn assert_ends(ended: &CommandOutput, code: i32, said: &str) {
 }
 
 #[test]
-fn wrong_arguments_end_with_the_usage_and_two() {
+fn wrong_arguments_print_the_usage_and_exit_with_2() {
     for arguments in [
         &["nonsense"][..],
         &["serve", "--nonsense"],
@@ -43,15 +43,16 @@ fn wrong_arguments_end_with_the_usage_and_two() {
 }
 
 #[test]
-fn help_and_version_end_with_zero() {
+fn help_and_version_exit_with_0() {
     assert_ends(&run(&["--help"], &[]), 0, "serve");
     assert_ends(&run(&["--version"], &[]), 0, env!("CARGO_PKG_VERSION"));
     assert_ends(&run(&["db", "--help"], &[]), 0, "migrate");
 }
 
 #[test]
-fn what_needs_no_configuration_asks_for_none() {
+fn commands_without_configuration_needs_run_without_it() {
     assert_ends(&run(&["print", "env"], &[]), 0, "HUBSPOT_CLIENT_ID=");
+    assert_ends(&run(&["print", "configuration"], &[]), 0, "| `HUBSPOT_CLIENT_ID` |");
     assert_ends(&run(&["print", "errors"], &[]), 0, "| `flow_expired` |");
     let keys = run(&["keys", "generate"], &[]);
     assert_ends(&keys, 0, "ENCRYPTION_KEYS=");
@@ -59,7 +60,7 @@ fn what_needs_no_configuration_asks_for_none() {
 }
 
 #[test]
-fn what_nobody_reads_any_more_ends_quietly_and_what_cannot_be_written_is_told() {
+fn closed_pipes_end_quietly_and_other_write_errors_are_reported() {
     let (reader, gone) = std::io::pipe().unwrap();
     drop(reader);
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -74,7 +75,7 @@ fn what_nobody_reads_any_more_ends_quietly_and_what_cannot_be_written_is_told() 
 }
 
 #[test]
-fn without_a_configuration_every_command_says_what_is_missing() {
+fn commands_name_missing_settings() {
     for arguments in [
         &[][..],
         &["serve"],
@@ -89,7 +90,7 @@ fn without_a_configuration_every_command_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_database_every_command_fails_with_a_sentence() {
+async fn commands_without_a_database_fail_with_a_clear_message() {
     let app = TestApp::start().await;
     for url in
         ["postgres://somebody:hunter2@127.0.0.1:9/nothing", "sqlite:///no/such/folder/test.db?mode=rwc"]
@@ -103,7 +104,7 @@ async fn without_a_database_every_command_fails_with_a_sentence() {
             &["connections", "list"],
             &["doctor"],
         ];
-        // Each waits for the server as long as it would for one that is starting, so they wait side by side.
+        // Each waits for the server as long as for one that is starting, so they run concurrently.
         let running = commands.map(|arguments| {
             let variables = variables.clone();
             (arguments, tokio::task::spawn_blocking(move || run(arguments, &variables)))
@@ -121,7 +122,7 @@ async fn without_a_database_every_command_fails_with_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_without_tables_is_told_as_that() {
+async fn a_database_without_tables_is_reported_as_such() {
     let app = TestApp::start().await;
     let fresh = crate::harness::database::TestDatabase::fresh().await;
     let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
@@ -138,7 +139,7 @@ async fn a_database_without_tables_is_told_as_that() {
     assert!(files_of(&fresh.folder).is_empty(), "what only reads makes no file");
 }
 
-/// Every file of a database's folder with what is in it, but for SQLite's shared memory: any reader marks its place there.
+/// Returns every file of a database's folder with its content, except SQLite's shared memory, where any reader writes.
 fn files_of(folder: &tempfile::TempDir) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
     let files = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
@@ -147,7 +148,7 @@ fn files_of(folder: &tempfile::TempDir) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_changes_nothing_and_knows_that_the_service_makes_its_tables() {
+async fn doctor_changes_nothing_and_accepts_a_database_without_tables() {
     let app = TestApp::start().await;
     let fresh = crate::harness::database::TestDatabase::fresh().await;
     let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
@@ -188,7 +189,7 @@ async fn the_doctor_changes_nothing_and_knows_that_the_service_makes_its_tables(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_says_that_safari_does_not_keep_cookies_of_localhost() {
+async fn doctor_warns_that_safari_drops_localhost_cookies() {
     let app = TestApp::start().await;
     assert_ends(&run(&["doctor"], &app.variables), 0, "Safari");
     let public = changed(&app.variables, "PUBLIC_URL", "https://connect.example.com");
@@ -196,7 +197,7 @@ async fn the_doctor_says_that_safari_does_not_keep_cookies_of_localhost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_look_into_a_service_while_it_runs() {
+async fn commands_read_the_database_while_the_service_runs() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -220,13 +221,13 @@ async fn the_commands_look_into_a_service_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_listed_with_the_hosts_user_and_the_accounts_domain() {
+async fn connections_are_listed_with_user_and_account_domain() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
     let id = host.app.database.column(sql::ID).await;
     let list = run(&["connections", "list"], &host.app.variables);
-    // The command goes by the system's clock, by which a token of the test's has expired.
+    // The command uses the system's clock, by which a token of the test has expired.
     let line = format!(
         "{id}  degraded         project default  user user_42  account 1234567  acme.example  next refresh 20"
     );
@@ -234,7 +235,7 @@ async fn connections_are_listed_with_the_hosts_user_and_the_accounts_domain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_finds_wrong_credentials_and_an_absent_hubspot() {
+async fn doctor_detects_wrong_credentials_and_unreachable_hubspot() {
     let app = TestApp::start().await;
     let wrong = changed(&app.variables, "HUBSPOT_CLIENT_SECRET", "another-secret");
     let ended = run(&["doctor"], &wrong);
@@ -247,7 +248,7 @@ async fn the_doctor_finds_wrong_credentials_and_an_absent_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_cannot_be_taken_is_told_with_its_variable() {
+async fn listen_errors_name_the_address_and_its_variable() {
     let app = TestApp::start().await;
     let (database, variables, _hubspot, _) = app.stopped().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -257,14 +258,14 @@ async fn an_address_that_cannot_be_taken_is_told_with_its_variable() {
         assert_ends(&ended, 1, name);
         assert!(ended.stderr.contains(&address), "{}", ended.stderr);
     }
-    // An address of nobody here (RFC 5737).
+    // An address of no machine here (RFC 5737).
     let ended = run(&["serve"], &changed(&variables, "SERVER_ADDR", "192.0.2.1:6001"));
     assert_ends(&ended, 1, "cannot listen on 192.0.2.1:6001");
     drop(database);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_has_ipv6_alone_is_served() {
+async fn ipv6_only_hosts_are_served() {
     let app = TestApp::start().await;
     let (_database, variables, _hubspot, _) = app.stopped().await;
     let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
@@ -277,7 +278,7 @@ async fn a_host_that_has_ipv6_alone_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_address_that_is_off_is_not_listened_on() {
+async fn a_disabled_admin_listener_is_not_opened() {
     let app = TestApp::start().await;
     let (_database, variables, _hubspot, _) = app.stopped().await;
     let built = TestApp::build(
@@ -290,7 +291,7 @@ async fn an_admin_address_that_is_off_is_not_listened_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthcheck_of_nothing_fails() {
+async fn healthcheck_fails_without_a_service() {
     let app = TestApp::start().await;
     let (_database, variables, _hubspot, _) = app.stopped().await;
     let nowhere = changed(&variables, "SERVER_ADDR", &format!("127.0.0.1:{}", free_port()));
@@ -301,7 +302,7 @@ async fn a_healthcheck_of_nothing_fails() {
 async fn a_second_process_on_one_sqlite_file_is_refused() {
     let app = TestApp::start().await;
     if !app.database.is_sqlite() {
-        return; // PostgreSQL is for several.
+        return; // PostgreSQL may have several processes.
     }
     let (_database, variables, hubspot, _) = app.stopped().await;
     let first = Process::serve(&variables);

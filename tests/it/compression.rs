@@ -1,4 +1,4 @@
-//! What is the same for everybody travels compressed, and nothing else does.
+//! Compression of public responses, and of no others.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 use crate::harness::app::ACME;
 use crate::harness::{Browser, TestApp};
 
-/// The body as it travels, with its coding and its tag.
+/// Returns the body as sent, with its coding and its ETag.
 async fn fetch(browser: &Browser, path: &str, coding: &str, known: &str) -> (u16, String, String, Vec<u8>) {
     let request = browser.request(reqwest::Method::GET, path).header("accept-encoding", coding);
     let answer = request.header("if-none-match", known).send().await.expect("an answer");
@@ -18,7 +18,7 @@ async fn fetch(browser: &Browser, path: &str, coding: &str, known: &str) -> (u16
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn public_texts_are_compressed_and_stay_the_same() {
+async fn public_texts_are_compressed_without_loss() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for path in ["/static/sdk/hubspot-connect.js", "/static/app.css", "/api/openapi.json", "/api/docs"] {
@@ -44,7 +44,7 @@ async fn public_texts_are_compressed_and_stay_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_may_hold_secrets_is_never_compressed() {
+async fn responses_that_may_hold_secrets_are_not_compressed() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     for path in ["/", "/logout", "/api/hubspot/status", "/auth/hubspot/done", "/connect", "/nowhere"] {

@@ -1,4 +1,4 @@
-//! The configuration, as operators get it wrong.
+//! Configuration errors of operators.
 
 use hubspot_connect::config::{Config, Variables};
 
@@ -6,7 +6,7 @@ use crate::harness::app::settle;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{changed, run, without};
 
-/// The variables of a service that would start.
+/// Returns the variables of a service that would start.
 async fn good() -> (fake_hubspot::FakeHubSpot, TestDatabase, Vec<(String, String)>) {
     let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
@@ -22,7 +22,7 @@ fn problems(variables: &[(String, String)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
+async fn all_configuration_errors_are_reported_together_before_any_change() {
     let (_hubspot, database, mut variables) = good().await;
     for (name, value) in [
         ("HUBSPOT_CLIENT_ID", ""),
@@ -74,7 +74,7 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_are_missing_malformed_or_samples_are_refused_without_being_shown() {
+async fn missing_malformed_and_sample_keys_are_refused_without_being_shown() {
     let (_hubspot, database, variables) = good().await;
     let sample = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     for (keys, said) in [
@@ -103,7 +103,7 @@ async fn keys_that_are_missing_malformed_or_samples_are_refused_without_being_sh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistyped_name_is_a_warning_with_the_name_that_was_meant() {
+async fn mistyped_variables_are_warned_of_with_the_correct_name() {
     let (_hubspot, _database, variables) = good().await;
     let variables = changed(&variables, "HUBSPOT_CLIENT_IDD", "x");
     let variables = changed(&variables, "SESSION_IDLE_SECOND", "5");
@@ -120,7 +120,7 @@ async fn a_mistyped_name_is_a_warning_with_the_name_that_was_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_mistyped_variable_is_named_and_no_other_one_is() {
+async fn only_mistyped_variables_are_warned_of() {
     let (_hubspot, _database, variables) = good().await;
     let mistyped = [
         ("MARKETPLACE_INSTALL", "MARKETPLACE_INSTALLS"),
@@ -143,7 +143,7 @@ async fn every_mistyped_variable_is_named_and_no_other_one_is() {
         ("PUBLIC_URL_FILE", "PUBLIC_URL"),
         ("LOGS_FILE", "LOG_FILE"),
     ];
-    // Links of Kubernetes to services of these names, and what desktops, shells and other programs set.
+    // Variables that Kubernetes sets for services of these names, and those of desktops, shells and other programs.
     let foreign = [
         ("HUBSPOT_CONNECT_PORT", "tcp://10.0.0.1:6001"),
         ("HUBSPOT_CONNECT_PORT_6001_TCP", "tcp://10.0.0.1:6001"),
@@ -187,7 +187,7 @@ async fn every_mistyped_variable_is_named_and_no_other_one_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn switches_take_every_word_for_yes_and_no() {
+async fn boolean_settings_accept_all_spellings() {
     let (_hubspot, _database, variables) = good().await;
     let on = ["true", "on", "yes", "1", "True", "ON"];
     let off = ["false", "off", "no", "0", "FALSE", "No"];
@@ -223,7 +223,7 @@ async fn switches_take_every_word_for_yes_and_no() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_port_and_the_log_level_of_a_platform_are_taken_where_ours_are_not_set() {
+async fn port_and_rust_log_are_fallbacks_for_own_variables() {
     let (_hubspot, _database, variables) = good().await;
     let variables = changed(&without(&variables, "SERVER_ADDR"), "PORT", "8080");
     let variables = changed(&variables, "RUST_LOG", "debug");
@@ -246,7 +246,7 @@ async fn the_port_and_the_log_level_of_a_platform_are_taken_where_ours_are_not_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn alternate_hosts_are_written_as_a_host_header_has_them() {
+async fn alternate_hosts_are_written_like_host_headers() {
     let (_hubspot, _database, variables) = good().await;
     let hosts = [
         "api.svc",
@@ -285,7 +285,7 @@ async fn alternate_hosts_are_written_as_a_host_header_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_may_take_up_to_two_hours_at_hubspot() {
+async fn the_authorization_lifetime_is_at_most_two_hours() {
     let (_hubspot, _database, variables) = good().await;
     let read =
         |seconds| Config::read(&Variables::from_pairs(changed(&variables, "FLOW_TTL_SECONDS", seconds)));
@@ -294,7 +294,7 @@ async fn a_person_may_take_up_to_two_hours_at_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_public_url_is_scheme_host_and_port_alone_and_private() {
+async fn public_url_accepts_only_scheme_host_and_port() {
     let (_hubspot, _database, variables) = good().await;
     for url in [
         "https://connect.example.com/path",
@@ -315,7 +315,7 @@ async fn a_public_url_is_scheme_host_and_port_alone_and_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_are_urls_take_http_and_https_only() {
+async fn url_settings_accept_only_http_and_https() {
     let (_hubspot, _database, variables) = good().await;
     for name in [
         "PUBLIC_URL",
@@ -343,7 +343,7 @@ async fn settings_that_are_urls_take_http_and_https_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_http_in_public_needs_the_operators_word_and_is_warned_of() {
+async fn public_plain_http_needs_an_explicit_setting_and_is_warned_of() {
     let (_hubspot, _database, variables) = good().await;
     let public = changed(&variables, "PUBLIC_URL", "http://connect.example.com");
     for word in ["", "yes", "true", "1", "I-KNOW"] {
@@ -355,7 +355,7 @@ async fn plain_http_in_public_needs_the_operators_word_and_is_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_origin_is_refused_with_the_spelling_that_would_do() {
+async fn invalid_origins_are_refused_with_the_correct_spelling() {
     let (_hubspot, _database, variables) = good().await;
     for (origin, said) in [
         ("*", "wildcard"),
@@ -377,7 +377,7 @@ async fn an_origin_is_refused_with_the_spelling_that_would_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_may_be_a_file_whatever_editor_wrote_it() {
+async fn secret_files_may_have_a_byte_order_mark_and_any_line_ending() {
     let (_hubspot, _database, variables) = good().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
@@ -408,7 +408,7 @@ async fn a_secret_may_be_a_file_whatever_editor_wrote_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_file_that_is_none_is_refused_by_the_name_of_its_variable() {
+async fn unreadable_secret_files_are_refused_by_variable_name() {
     let (_hubspot, _database, variables) = good().await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &[u8]| {
@@ -436,7 +436,7 @@ async fn a_secret_file_that_is_none_is_refused_by_the_name_of_its_variable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dot_env_file_is_read_below_the_environment_and_never_shown() {
+async fn dot_env_files_have_lower_precedence_and_are_never_shown() {
     let (_hubspot, _database, variables) = good().await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".env"), "APP_SECRET hunter2\n").unwrap();
@@ -449,7 +449,7 @@ async fn a_dot_env_file_is_read_below_the_environment_and_never_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_secrets_that_other_users_can_read_are_warned_of() {
+async fn secret_files_readable_by_other_users_are_warned_of() {
     use std::os::unix::fs::PermissionsExt;
     let (_hubspot, _database, variables) = good().await;
     let folder = tempfile::tempdir().unwrap();

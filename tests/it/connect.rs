@@ -1,4 +1,4 @@
-//! The main job: connect, see, refresh, disconnect, log out.
+//! The main use: connect, show, refresh, disconnect, log out.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::harness::{TestApp, sql};
 use fake_hubspot::Kind;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_connects_and_the_opener_gets_one_message_for_its_exact_origin() {
+async fn a_user_connects_and_the_opener_gets_one_message_for_its_exact_origin() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
@@ -34,7 +34,7 @@ async fn a_person_connects_and_the_opener_gets_one_message_for_its_exact_origin(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_refreshed_before_it_expires_again_and_again() {
+async fn tokens_are_refreshed_repeatedly_before_they_expire() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     for round in 1..=5 {
@@ -48,7 +48,7 @@ async fn a_token_is_refreshed_before_it_expires_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnecting_ends_the_grant_at_hubspot_and_the_job_here() {
+async fn disconnecting_revokes_the_grant_and_deletes_the_job() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
@@ -62,7 +62,7 @@ async fn disconnecting_ends_the_grant_at_hubspot_and_the_job_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logging_out_ends_the_session_and_everything_it_reaches() {
+async fn logout_ends_the_session_and_its_connections() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     browser.connect(&app, None, approve(GLOBEX)).await;
@@ -76,7 +76,7 @@ async fn logging_out_ends_the_session_and_everything_it_reaches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reconnecting_the_same_account_renews_it_and_another_account_is_added() {
+async fn reconnecting_an_account_updates_its_connection_and_another_account_is_added() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let first = browser.status().await["connections"][0]["id"].clone();

@@ -1,4 +1,4 @@
-//! Connect sessions: the host's backend says who is connecting, and nobody else's browser gains or loses by it.
+//! Connect sessions: the host's backend names the user who connects, and other browsers neither gain nor lose by it.
 
 use fake_hubspot::Kind;
 use reqwest::Method;
@@ -11,7 +11,7 @@ use crate::harness::page::{Page, data};
 use crate::harness::sql;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
+async fn connect_session_connections_belong_to_the_external_user_and_to_no_browser() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42", "metadata": {"plan": "pro"}})).await;
     assert_eq!(session["status"], "open");
@@ -19,7 +19,7 @@ async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
     let done = host.approve(&session, &page, &popup, approve(ACME)).await;
     assert!(popup.get(&done).await.body.contains("data-outcome=\"success\""));
     assert_eq!(host.owners().await, ["user_42"]);
-    assert_eq!(popup.status().await["authenticated"], false, "the browser is nobody's");
+    assert_eq!(popup.status().await["authenticated"], false, "the browser is not signed in");
     assert!(popup.cookie("__Host-hsc_sid").is_none(), "and has no session");
     let seen = host.session(&session).await;
     assert_eq!(seen["status"], "connected", "{seen}");
@@ -36,7 +36,7 @@ async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_in_browser_keeps_its_own_user_and_gets_nothing_of_the_hosts() {
+async fn browser_sessions_get_no_access_to_connect_session_connections() {
     let host = Host::new(&[]).await;
     let person = host.app.connected(GLOBEX).await;
     let before = person.status().await;
@@ -48,13 +48,13 @@ async fn a_signed_in_browser_keeps_its_own_user_and_gets_nothing_of_the_hosts() 
     assert_eq!(after["connections"].as_array().unwrap().len(), 1);
     assert_eq!(after["portal_id"], GLOBEX);
     assert_eq!(host.owners().await, ["user_42"]);
-    // Leaving takes along what is the person's, and nothing else.
+    // The logout ends the user's own connections, and no others.
     person.logout().await;
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_session_of_a_browser_ends_what_the_host_answers_for() {
+async fn browser_sessions_cannot_end_connections_of_external_users() {
     let host = Host::new(&[("SESSION_IDLE_SECONDS", "60"), ("SESSION_MAX_SECONDS", "60")]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
@@ -71,7 +71,7 @@ async fn no_session_of_a_browser_ends_what_the_host_answers_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_leads_to_one_connection_even_if_two_windows_finish_at_once() {
+async fn a_connect_session_creates_one_connection_when_two_windows_finish_together() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     let windows: Vec<_> = (0..4).map(|_| (host.page(), host.app.browser())).collect();
@@ -108,7 +108,7 @@ fn token(session: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_and_to_its_popup() {
+async fn ended_connect_sessions_are_reported_to_the_verified_page_and_its_popup() {
     let host = Host::new(&[]).await;
     let make = async || host.make(json!({"external_user_id": "user_42", "expires_in": 60})).await;
     let used = make().await;
@@ -140,7 +140,7 @@ async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_
         let again = page.post(&popup, Some(HOST), &[]).await;
         assert_eq!(problem_of(&again), "challenge_used");
     }
-    // It is not clear who has sent these: the window may report it, and no verifier learns it.
+    // The sender of these is not verified: the popup may report it, and no verifier gets it.
     let page = host.page();
     for sender in [None, Some("null")] {
         let refused = page.post(&host.app.browser(), sender, &[("connect_session", token(&used))]).await;
@@ -150,7 +150,7 @@ async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_start_names_the_page_that_may_be_told_unless_it_is_not_listed_or_has_no_popup() {
+async fn refused_starts_name_only_listed_pages_with_a_popup() {
     let host = Host::new(&[]).await;
     let (page, popup) = (host.page(), host.app.browser());
     let elsewhere = ("return_url", "https://elsewhere.example/");
@@ -168,7 +168,7 @@ async fn a_refused_start_names_the_page_that_may_be_told_unless_it_is_not_listed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_in_an_address_is_refused_and_in_no_log_or_database() {
+async fn connect_session_tokens_in_urls_are_refused_and_not_logged_or_stored() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     let path = format!("/auth/hubspot/start?connect_session={}&origin={HOST}", token(&session));
@@ -183,9 +183,9 @@ async fn a_token_in_an_address_is_refused_and_in_no_log_or_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_confirms() {
+async fn unverified_pages_cannot_connect_even_with_confirmation() {
     let host = Host::new(&[]).await;
-    // A form of an attacker's, sent from a page that hides where it is: the victim approves in good faith.
+    // An attacker's form, sent from a page that hides its origin: the victim consents in good faith.
     let session = host.make(json!({"external_user_id": "mallory"})).await;
     let (page, victim) = (host.page(), host.app.browser());
     let done = host.approve_as(&session, &page, &victim, approve(ACME), None).await;
@@ -193,18 +193,18 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0, "HubSpot's code is not even spent");
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
     assert_eq!(host.session(&session).await["error_code"], "opener_unproven");
-    // A page of another origin begins nothing at all.
+    // A page of another origin starts nothing at all.
     let answer =
         page.post(&victim, Some("https://evil.example"), &[("connect_session", token(&session))]).await;
     assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "origin_not_allowed"));
-    // The backend's last word is no proof of it: Mallory would give it for a grant that the victim gave.
+    // The backend's confirmation verifies nothing: Mallory would confirm a grant that the victim gave.
     let body = json!({"external_user_id": "mallory", "confirm": "backend"});
     let confirmed = host.make(body).await;
     host.approve_as(&confirmed, &host.page(), &victim, approve(ACME), None).await;
     assert_eq!(host.session(&confirmed).await["error_code"], "opener_unproven");
     assert_eq!(host.complete(&confirmed, "mallory").await.1["code"], "connect_session_not_approved");
     assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0);
-    // The opener's own key is proof as well.
+    // The opener's own key verifies it as well.
     let (page, popup) = (host.page(), host.app.browser());
     let token = token(&session);
     let launch = page.post(&popup, None, &[("connect_session", token)]).await;
@@ -217,7 +217,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
+async fn sessions_with_confirmation_release_nothing_before_the_backend_confirms() {
     let host = Host::new(&[("TOKEN_DELIVERY", "access_token")]).await;
     let session = host.make(json!({"external_user_id": "user_42", "confirm": "backend"})).await;
     assert_eq!(host.complete(&session, "user_42").await.1["code"], "connect_session_not_approved");
@@ -242,7 +242,7 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     assert_eq!(seen["awaiting"]["portal_id"], ACME);
     assert_eq!(seen["awaiting"]["hub_domain"], "acme.example");
     assert_eq!(seen["awaiting"]["flow"], flow_of(&done).as_str());
-    // Hours later: somebody had to look. The access token has expired by then.
+    // Hours later, after a manual review. The access token has expired by then.
     host.app.advance(3 * 3600);
     host.app.services.maintenance.sweep().await.unwrap();
     let (one, other) = tokio::join!(host.complete(&session, "user_42"), host.complete(&session, "user_42"));
@@ -251,14 +251,14 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     }
     assert_eq!(host.complete(&session, "user_42").await.0, 200, "saying it twice changes nothing");
     assert_eq!(host.owners().await, ["user_42"]);
-    assert_eq!(host.app.refresh_due().await, 1, "and is renewed at once");
+    assert_eq!(host.app.refresh_due().await, 1, "and is refreshed at once");
     let authorization = page.poll().await.json();
     assert_eq!(authorization["status"], "connected", "{authorization}");
     host.app.assert_one_job_each().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_window_that_waits_for_a_confirmation_learns_of_the_end_and_still_has_its_message() {
+async fn windows_that_wait_for_confirmation_get_the_end_and_keep_their_message() {
     for (user, page, shown) in
         [("user_42", "success", "acme.example"), ("mallory", "error", "external_user_mismatch")]
     {
@@ -288,12 +288,12 @@ async fn the_window_that_waits_for_a_confirmation_learns_of_the_end_and_still_ha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
+async fn sessions_completed_for_another_user_end_with_their_grant() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "mallory", "confirm": "backend"})).await;
     let (page, victim) = (host.page(), host.app.browser());
     let done = host.approve(&session, &page, &victim, approve(ACME)).await;
-    // The victim's own session at the host says who is in front of it.
+    // The victim's own session at the host names the user in front of it.
     let (status, refused) = host.complete(&session, "victim").await;
     assert_eq!((status, refused["code"].as_str()), (403, Some("external_user_mismatch")));
     assert_eq!(host.complete(&session, "mallory").await.1["code"], "connect_session_ended");
@@ -309,7 +309,7 @@ async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_confirms_ends_after_a_week_and_what_is_cancelled_at_once() {
+async fn unconfirmed_grants_end_after_a_week_and_cancelled_ones_at_once() {
     let host = Host::new(&[]).await;
     let body = json!({"external_user_id": "user_42", "confirm": "backend"});
     let (forgotten, cancelled) = (host.make(body.clone()).await, host.make(body).await);
@@ -338,7 +338,7 @@ async fn what_nobody_confirms_ends_after_a_week_and_what_is_cancelled_at_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_named_account_is_the_only_one_that_connects_and_nobody_is_asked() {
+async fn sessions_for_an_account_accept_only_that_account() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42", "portal_id": GLOBEX})).await;
     let popup = host.app.browser();
@@ -354,7 +354,7 @@ async fn a_named_account_is_the_only_one_that_connects_and_nobody_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_reconnect_awaits_confirmation_its_page_is_told_the_session_and_the_connection() {
+async fn a_reconnect_awaiting_confirmation_names_its_session_and_connection() {
     let host = Host::new(&[]).await;
     let first = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
@@ -378,7 +378,7 @@ async fn while_a_reconnect_awaits_confirmation_its_page_is_told_the_session_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
+async fn sessions_for_a_connection_reconnect_it_for_its_owner() {
     let host = Host::new(&[]).await;
     let first = host.make(json!({"external_user_id": "user_42", "metadata": {"a": 1}})).await;
     host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
@@ -396,7 +396,7 @@ async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
         let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(body)).await;
         assert_eq!((answer.status, answer.json()["pointer"].as_str()), (404, Some("/connection_id")));
     }
-    // A browser's own connection is not the backend's to renew.
+    // The backend may not reconnect a browser's own connection.
     host.app.connected(GLOBEX).await;
     let own = host.app.database.column_of(GLOBEX, sql::ID).await;
     let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(json!({"connection_id": own}))).await;
@@ -404,7 +404,7 @@ async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_asks_for_its_own_scopes_and_works_on_its_own_pages() {
+async fn sessions_use_their_own_scopes_and_origins() {
     const OTHER: &str = "http://other.localhost:3000";
     let host = Host::new(&[("HOST_ORIGINS", &format!("{HOST},{OTHER}"))]).await;
     let session = host
@@ -424,7 +424,7 @@ async fn a_session_asks_for_its_own_scopes_and_works_on_its_own_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_refused_with_its_place() {
+async fn invalid_session_options_are_refused_with_their_location() {
     let host = Host::new(&[]).await;
     for (body, code, place) in [
         (json!({}), "validation_failed", "/external_user_id"),
@@ -502,7 +502,7 @@ async fn what_does_not_fit_is_refused_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_has_expired_begins_nothing_but_finishes_what_it_began() {
+async fn expired_sessions_start_no_flow_but_finish_open_ones() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42", "expires_in": 60})).await;
     let popup = host.app.browser();

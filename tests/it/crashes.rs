@@ -1,5 +1,5 @@
-//! The process dies at every marked point of its work, as by SIGKILL. Started again it is ready at once, and nothing is
-//! lost but what no client can keep: where HubSpot replaces refresh tokens, the answer that was not yet stored.
+//! The process dies at every marked point of its work, as by SIGKILL. Restarted, it is ready at once, and nothing is
+//! lost but what no client can keep: with rotation, the response that was not yet stored.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -49,12 +49,12 @@ impl Scene {
         Process::serve(&self.variables)
     }
 
-    /// The process that is going to die at the point.
+    /// Returns the variables of a process that dies at the point.
     fn doomed(&self) -> Vec<(String, String)> {
         changed(&self.variables, "CRASH_AT", self.point)
     }
 
-    /// Waits until the process has died, and starts it again as an operator's supervisor does.
+    /// Waits until the process has died, and restarts it as an operator's supervisor does.
     async fn revive(&self, process: Process) -> Process {
         let ended = process.wait();
         assert!(ended.code().is_none(), "{} {ended:?}", self.point);
@@ -67,13 +67,13 @@ impl Scene {
         process
     }
 
-    /// Everything that waits for its time is due now; the leases of the dead have run out.
+    /// Makes everything due; the leases of the dead process have expired.
     async fn let_time_pass(&self) {
         self.database.update(sql::REFRESH_JOBS, "run_at = 0, lease_until = NULL WHERE strikes = 0").await;
         self.database.make_revocations_due().await;
     }
 
-    /// The lease of the dead on the Webhooks Journal has run out.
+    /// Expires the dead process's lease on the Webhooks Journal.
     async fn lose_journal_lease(&self) {
         self.database.update(sql::JOURNAL_READER, "lease_until = 0").await;
     }
@@ -83,7 +83,7 @@ impl Scene {
         self.database.count_where(sql::CONNECTIONS_WITH_JOBS, &condition).await
     }
 
-    /// All of these are refreshed once more.
+    /// Asserts that all of these are refreshed once more.
     async fn assert_refreshed(&self, connections: i64, log: &Process) {
         let newest = self.database.number_in(sql::CONNECTIONS, "COALESCE(MAX(generation), 0)").await;
         self.let_time_pass().await;
@@ -94,7 +94,7 @@ impl Scene {
             sql::CONNECTIONS
         );
         eventually(&format!("{} refreshed: {}", self.point, log.log()), || async {
-            // A connection that has fewer generations than the others needs more than one refresh.
+            // A connection with fewer generations than the others needs more than one refresh.
             self.database.update(sql::REFRESH_JOBS, &old).await;
             refreshed().await
         })
@@ -104,7 +104,7 @@ impl Scene {
 }
 
 #[test]
-fn every_point_stands_in_the_code_once() {
+fn every_crash_point_appears_once_in_the_code() {
     let mut found = Vec::new();
     let mut folders = vec![std::path::PathBuf::from("src")];
     while let Some(folder) = folders.pop() {
@@ -137,7 +137,7 @@ fn every_point_stands_in_the_code_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
+async fn a_crash_during_a_callback_leaves_a_complete_connection_or_nothing() {
     for rotates in [false, true] {
         for point in points("callback") {
             let scene = Scene::set(point, rotates).await;
@@ -152,7 +152,7 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
 
             let whole = matches!(point, "callback.stored" | "callback.introduced");
             assert_eq!(scene.database.count(sql::CONNECTIONS).await, i64::from(whole), "{point}");
-            // The person reloads the popup. What was stored is theirs; otherwise they try again.
+            // The user reloads the popup. A stored connection is theirs; otherwise they try again.
             assert!(browser.get(&back).await.status < 400, "{point}");
             if whole {
                 assert_eq!(browser.status().await["status"], "active", "{point}");
@@ -168,7 +168,7 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
+async fn a_crash_during_an_install_keeps_or_repeats_it_and_it_is_claimed_once() {
     for rotates in [false, true] {
         for point in points("install").chain(points("pending_grant")) {
             let mut scene = Scene::set(point, rotates).await;
@@ -204,7 +204,7 @@ async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
                 i64::from(matches!(point, "pending_grant.held" | "pending_grant.accepted")),
                 "{point}"
             );
-            // The person begins again at HubSpot; the host's backend asks again.
+            // The user starts again at HubSpot; the host's backend retries.
             let browser = Browser::new(&process.base);
             if kept == 0 {
                 assert_eq!(browser.get(&bring(&process.base)).await.status, 302, "{point}");
@@ -219,12 +219,12 @@ async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_is_cut_off_loses_nothing_where_refresh_tokens_are_kept() {
+async fn a_crash_during_a_refresh_loses_nothing_without_rotation() {
     refreshes_are_cut_off(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_is_cut_off_loses_at_most_itself_where_refresh_tokens_are_replaced() {
+async fn a_crash_during_a_refresh_loses_at_most_one_connection_with_rotation() {
     refreshes_are_cut_off(true).await;
 }
 
@@ -243,7 +243,7 @@ async fn refreshes_are_cut_off(rotates: bool) {
 
         let process = scene.revive(Process::launch(&scene.doomed())).await;
 
-        // HubSpot has replaced the token, and the answer with the new one is gone with the process.
+        // HubSpot has rotated the token, and the response with the new one died with the process.
         let lost = scene.rotates && matches!(point, "refresh.answered" | "refresh.half_stored");
         let kept = ACCOUNTS.len() as i64 - i64::from(lost);
         scene.assert_refreshed(kept, &process).await;
@@ -253,12 +253,12 @@ async fn refreshes_are_cut_off(rotates: bool) {
         }
         assert_eq!(superseded(), usize::from(lost), "{point}");
         let active = scene.database.connections(sql::ACTIVE).await;
-        assert_eq!(active, 3, "{point}: nobody is given up for a single refusal");
+        assert_eq!(active, 3, "{point}: no connection is given up for a single refusal");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() {
+async fn a_crash_during_a_disconnect_leaves_no_partial_state() {
     for rotates in [false, true] {
         for point in points("disconnect") {
             let scene = Scene::set(point, rotates).await;
@@ -293,7 +293,7 @@ async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_into_the_journal_that_is_cut_off_is_repeated_or_was_done() {
+async fn a_crash_during_a_journal_poll_repeats_or_completes_it() {
     for point in points("journal") {
         let mut scene = Scene::set(point, true).await;
         scene.variables = changed(&scene.variables, "WEBHOOKS_JOURNAL", "on");
@@ -320,12 +320,12 @@ async fn a_look_into_the_journal_that_is_cut_off_is_repeated_or_was_done() {
         let fetched = scene.hubspot.calls(Kind::JournalFile).len();
         assert_eq!(fetched, if point == "journal.stored" { 1 } else { 2 }, "{point}");
         let other = scene.hubspot.calls(Kind::Refresh);
-        assert!(other.iter().all(|call| call.hub_id != Some(GLOBEX)), "{point}: nobody else is asked about");
+        assert!(other.iter().all(|call| call.hub_id != Some(GLOBEX)), "{point}: no other account is called");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_is_cut_off_is_sent_again_under_the_same_id() {
+async fn a_crash_during_a_delivery_repeats_it_with_the_same_id() {
     for point in points("webhook") {
         let mut scene = Scene::set(point, false).await;
         let receiver = Receiver::start().await;
@@ -345,7 +345,7 @@ async fn a_webhook_that_is_cut_off_is_sent_again_under_the_same_id() {
 
         let _process = scene.revive(process).await;
 
-        // The lease of the dead has run out.
+        // The lease of the dead process has expired.
         scene.database.update(sql::DELIVERIES, "lease_until = 0").await;
         eventually(&format!("{point}: delivered"), || async {
             scene.database.count_where(sql::DELIVERIES, "status = 'delivered'").await == 1
@@ -358,7 +358,7 @@ async fn a_webhook_that_is_cut_off_is_sent_again_under_the_same_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_move_to_a_new_key_that_is_cut_off_is_taken_up_again() {
+async fn a_crash_during_a_key_rotation_is_resumed() {
     for point in points("rotate") {
         let mut scene = Scene::set(point, true).await;
         let process = scene.serve();
@@ -373,7 +373,7 @@ async fn a_move_to_a_new_key_that_is_cut_off_is_taken_up_again() {
         let killed = run(&["keys", "rotate"], &changed(&scene.variables, "CRASH_AT", point));
         assert_eq!(killed.code, None, "{point}: {}", killed.stderr);
 
-        // Whatever is under which key by now, the service opens it.
+        // The service decrypts all rows, under either key.
         let process = scene.serve();
         scene.assert_refreshed(3, &process).await;
         process.crash();
@@ -387,7 +387,7 @@ async fn a_move_to_a_new_key_that_is_cut_off_is_taken_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_change_that_is_cut_off_is_made_by_the_next_start() {
+async fn a_crash_during_a_migration_is_completed_by_the_next_start() {
     for point in points("migrate") {
         let scene = Scene::set(point, false).await;
         let killed = run(&["db", "migrate"], &changed(&scene.variables, "CRASH_AT", point));

@@ -1,4 +1,4 @@
-//! What other sites can make a person's browser do here, and what their scripts can read.
+//! The requests that other sites can cause in a user's browser, and the responses that their scripts can read.
 
 use fake_hubspot::Kind;
 use reqwest::Method;
@@ -8,7 +8,7 @@ use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, flow_of, problem_of};
 use crate::harness::{Browser, TestApp};
 
-/// Headers that a browser sends when something else than our own pages is behind a request.
+/// Returns headers that a browser sends when a request does not come from the service's own pages.
 fn foreign(app: &TestApp) -> Vec<Vec<(&'static str, String)>> {
     let own = app.base.clone();
     vec![
@@ -50,7 +50,7 @@ async fn connection_of(browser: &Browser) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_from_another_site_disconnects_nothing_even_with_a_form_token() {
+async fn cross_site_requests_cannot_disconnect_even_with_a_form_token() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (id, token) = (connection_of(&browser).await, browser.csrf().await);
@@ -66,7 +66,7 @@ async fn a_request_from_another_site_disconnects_nothing_even_with_a_form_token(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_from_another_site_logs_nobody_out() {
+async fn cross_site_requests_cannot_log_out() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let token = browser.csrf().await;
@@ -80,7 +80,7 @@ async fn a_request_from_another_site_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_the_page_that_asks_logs_nobody_out() {
+async fn get_of_the_logout_page_does_not_log_out() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let token = browser.csrf().await;
@@ -98,7 +98,7 @@ async fn reading_the_page_that_asks_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_token_is_good_for_its_own_session_alone() {
+async fn form_tokens_are_bound_to_their_session() {
     let app = TestApp::start().await;
     let (browser, other) = (app.connected(ACME).await, app.connected(ACME).await);
     let (id, of_other) = (connection_of(&browser).await, other.csrf().await);
@@ -120,7 +120,7 @@ async fn a_form_token_is_good_for_its_own_session_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_token_of_before_a_new_connect_is_good_no_more() {
+async fn form_tokens_expire_with_the_next_connection() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (id, before) = (connection_of(&browser).await, browser.csrf().await);
@@ -135,7 +135,7 @@ async fn a_form_token_of_before_a_new_connect_is_good_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_any_form_can_send_is_not_taken_for_json() {
+async fn form_content_types_are_not_accepted_as_json() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let headers =
@@ -149,7 +149,7 @@ async fn a_body_that_any_form_can_send_is_not_taken_for_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_for_the_opener_is_given_to_our_own_page_alone() {
+async fn the_opener_message_is_given_only_to_the_popup_page() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let done = browser.come_back(&app, Some(HOST), approve(ACME)).await;
@@ -163,7 +163,7 @@ async fn a_message_for_the_opener_is_given_to_our_own_page_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_to_a_post_makes_the_browser_post_again_elsewhere() {
+async fn responses_to_post_do_not_redirect_the_post() {
     let app = TestApp::start().await;
     let (browser, stranger) = (app.connected(ACME).await, app.browser());
     let mut answers = vec![stranger.post_form("/logout", &[("csrf", "x")]).await, browser.logout().await];
@@ -189,7 +189,7 @@ async fn no_answer_to_a_post_makes_the_browser_post_again_elsewhere() {
     }
 }
 
-/// Origins that are not the listed one, however near they come to it.
+/// Origins that are not the listed one, however similar.
 const STRANGERS: [&str; 8] = [
     "null",
     "https://evil.example",
@@ -202,7 +202,7 @@ const STRANGERS: [&str; 8] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_listed_page_may_read_the_status_and_without_cookies() {
+async fn only_allowed_origins_read_the_status_and_without_cookies() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
 
@@ -235,7 +235,7 @@ async fn preflight(browser: &Browser, path: &str, origin: &str, method: &str, he
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preflight_permits_reading_by_listed_pages_and_nothing_more() {
+async fn preflights_permit_only_reads_by_allowed_origins() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let status = "/api/hubspot/status";
@@ -258,7 +258,7 @@ async fn a_preflight_permits_reading_by_listed_pages_and_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_the_sdk_asks_is_open_to_scripts_of_other_pages() {
+async fn only_sdk_endpoints_allow_cross_origin_requests() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     for path in [

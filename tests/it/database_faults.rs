@@ -1,4 +1,4 @@
-//! A database that goes, stalls, refuses or is set back: HubSpot is not asked in vain, and what it gave is not lost.
+//! A database that fails, stalls, refuses or is restored: HubSpot is not called without effect, and no tokens are lost.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
 
-/// A service that reaches its server by a line of the test's; none where the database is a file.
+/// Starts a service whose line to its server the test controls; `None` where the database is a file.
 async fn service_on_a_line() -> Option<(TestApp, Line)> {
     let hubspot = FakeHubSpot::start(strict()).await.unwrap();
     let database = TestDatabase::fresh().await;
@@ -37,7 +37,7 @@ async fn service_on_a_line() -> Option<(TestApp, Line)> {
     Some((TestApp::again(hubspot, database, variables, clock).await, line))
 }
 
-/// HubSpot has answered every call of this kind, and it were so many.
+/// Waits until HubSpot has answered every call of this kind, and the number of calls is this.
 async fn answered(app: &TestApp, kind: Kind, calls: usize) {
     eventually("HubSpot's answers", || async {
         let all = app.hubspot.calls(kind);
@@ -51,7 +51,7 @@ async fn generations(app: &TestApp) -> (i64, i64) {
     (of("MIN(generation)").await, of("MAX(generation)").await)
 }
 
-/// One more refresh of everything succeeds, with the newest tokens.
+/// Asserts that one more refresh of everything succeeds, with the newest tokens.
 async fn assert_nothing_was_lost(app: &TestApp, connections: usize) {
     app.hubspot.clear_script();
     app.advance(DUE);
@@ -63,7 +63,7 @@ async fn assert_nothing_was_lost(app: &TestApp, connections: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back() {
+async fn tokens_received_during_a_database_outage_are_stored_after_it() {
     let Some((app, line)) = service_on_a_line().await else { return };
     app.connected(ACME).await;
     app.advance(DUE);
@@ -86,7 +86,7 @@ async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
+async fn connections_made_during_a_database_outage_are_stored_after_it() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
@@ -102,7 +102,7 @@ async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
     line.set(State::Open);
 
     assert_eq!(visit.await.unwrap().unwrap().status(), 303);
-    // The session may have been lost with the line. The browser gets it by asking again.
+    // The session may have been lost with the connection. The browser gets it with a reload.
     assert_eq!(browser.get(&back).await.status, 303);
     assert_eq!(browser.status().await["status"], "active");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1, "a code is sent once");
@@ -110,7 +110,7 @@ async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_minute_without_a_database_costs_no_token() {
+async fn a_database_outage_of_half_a_minute_loses_no_token() {
     let Some((app, line)) = service_on_a_line().await else { return };
     for account in 1..=6 {
         app.connected(3_000 + account).await;
@@ -149,7 +149,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_database_is_waited_for() {
+async fn slow_databases_are_tolerated() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.connected(ACME).await;
     line.set(State::Slow(Duration::from_millis(50)));
@@ -163,7 +163,7 @@ async fn a_slow_database_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
+async fn unresponsive_databases_time_out() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.connected(ACME).await;
     let (stranger, readiness) = (app.browser(), format!("{}/readyz", app.admin));
@@ -183,7 +183,7 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
     assert_nothing_was_lost(&app, 1).await;
 }
 
-/// The test's own transaction, in the service's way.
+/// A transaction of the test that blocks the service.
 pub struct InTheWay {
     db: DatabaseConnection,
     pub own: DatabaseTransaction,
@@ -197,7 +197,7 @@ impl InTheWay {
         Self { db, own }
     }
 
-    /// Waits until the service waits for this transaction; its process number at the server.
+    /// Waits until the service waits for this transaction; returns its backend process id.
     pub async fn waiter(&self) -> i32 {
         let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
                    AND application_name = 'hubspot-connect' AND wait_event_type = 'Lock'";
@@ -220,10 +220,10 @@ impl InTheWay {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_another() {
+async fn a_refresh_is_stored_after_its_database_connection_is_killed() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     if app.database.is_sqlite() {
-        return; // There is no connection to kill.
+        return; // A file has no connection to kill.
     }
     app.connected(ACME).await;
     app.advance(DUE);
@@ -231,7 +231,7 @@ async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_an
     let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     for _ in 0..2 {
-        // The tokens are written already, but not yet for good: their job is waited for.
+        // The tokens are written but not committed: the transaction waits for their job.
         way.kill_waiter().await;
     }
     assert!(!late.is_finished());
@@ -242,7 +242,7 @@ async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_whose_connection_is_killed_in_its_transaction_is_stored_whole() {
+async fn a_new_connection_is_stored_after_its_database_connection_is_killed() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     if app.database.is_sqlite() {
         return;
@@ -262,20 +262,21 @@ async fn a_connect_whose_connection_is_killed_in_its_transaction_is_stored_whole
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadlock_is_lost_and_tried_again() {
+async fn deadlocks_are_retried() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let Some(server) = app.database.server().await else {
-        return; // There is one writer.
+        return; // SQLite has one writer.
     };
-    // Who has waited so long looks for a deadlock, once: long enough for the test to cause one meanwhile, and shorter than
-    // the service waits for a lock.
+    // After this time a waiting session checks once for a deadlock: late enough for the test to cause one, and earlier
+    // than the service's lock timeout.
     server.set("deadlock_timeout", Some("2900")).await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let way = InTheWay::with(&app.database, &format!("SELECT 1 FROM {} FOR UPDATE", sql::REFRESH_JOBS)).await;
     way.own.execute_unprepared("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
-    // It holds the connection and waits for the job, and now each waits for the other. The service finds out.
+    // It holds the connection and waits for the job, and now each waits for the other. The service detects the
+    // deadlock.
     way.waiter().await;
     way.own.execute_unprepared(sql::TOUCH_CONNECTIONS).await.expect("the service gives way");
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -288,7 +289,7 @@ async fn a_deadlock_is_lost_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_serialization_failure_is_tried_again() {
+async fn serialization_failures_are_retried() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let Some(server) = app.database.server().await else { return };
     let browser = app.connected(ACME).await;
@@ -297,7 +298,7 @@ async fn a_serialization_failure_is_tried_again() {
     let way = InTheWay::with(&app.database, sql::TOUCH_CONNECTIONS).await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     way.waiter().await;
-    // What it has read is not what it finds: "could not serialize access due to concurrent update".
+    // The rows differ from its snapshot: "could not serialize access due to concurrent update".
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
     assert_eq!((left.status, &left.json()["revocation"]), (200, &serde_json::json!("done")), "{}", left.body);
@@ -306,7 +307,7 @@ async fn a_serialization_failure_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_every_transaction_is_serializable_each_token_is_still_refreshed_once() {
+async fn serializable_isolation_refreshes_each_token_once() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     let Some(server) = app.database.server().await else { return };
     server.set("default_transaction_isolation", Some("serializable")).await;
@@ -324,7 +325,7 @@ async fn where_every_transaction_is_serializable_each_token_is_still_refreshed_o
             );
             let mut running = Vec::new();
             for (services, acquired) in [(&app.services, one), (replica.services(), other)] {
-                // Who loses too often looks again a moment later.
+                // A transaction that fails too often is retried a moment later.
                 running.extend(
                     acquired
                         .unwrap_or_default()
@@ -344,7 +345,7 @@ async fn where_every_transaction_is_serializable_each_token_is_still_refreshed_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
+async fn read_only_databases_cause_no_calls_to_hubspot() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     let Some(server) = app.database.server().await else { return };
     let browser = app.connected(ACME).await;
@@ -366,7 +367,7 @@ async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
+async fn queries_on_a_silent_network_time_out() {
     let Some((app, line)) = service_on_a_line().await else { return };
     app.connected(ACME).await;
     app.advance(DUE);
@@ -385,14 +386,14 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     .await;
 }
 
-/// What is stored now is put aside, as a backup does.
+/// Copies the stored rows, like a backup.
 async fn back_up(database: &TestDatabase) {
     for table in [sql::CONNECTIONS, sql::REFRESH_JOBS] {
         database.execute(&format!("CREATE TABLE backup_of_{table} AS SELECT * FROM {table}")).await;
     }
 }
 
-/// What was put aside takes the place of everything since.
+/// Restores the copy and drops all later changes.
 async fn restore(database: &TestDatabase) {
     database.clear(sql::REFRESH_JOBS).await;
     database.clear(sql::CONNECTIONS).await;
@@ -401,11 +402,11 @@ async fn restore(database: &TestDatabase) {
     }
 }
 
-/// Connections that outlive the sessions of their people.
+/// Connections that outlive their users' sessions.
 const KEPT: &[(&str, &str)] = &[("ON_SESSION_EXPIRY", "keep")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
+async fn restoring_a_backup_works_without_rotation() {
     let app = TestApp::with(KEPT).await;
     for account in 1..=5 {
         app.connected(2_500 + account).await;
@@ -428,7 +429,7 @@ async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revoked() {
+async fn stale_tokens_of_a_backup_need_reauth_and_nothing_is_revoked() {
     let app = TestApp::with_hubspot(KEPT, strict()).await;
     let mut browsers = Vec::new();
     for account in 1..=5 {

@@ -1,5 +1,4 @@
-//! A database file on a disk that is full, or that is damaged or not ours to write: nothing is lost, and nothing is
-//! written over it.
+//! A database file on a full disk, or one that is damaged or not writable: nothing is lost or overwritten.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +17,7 @@ use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run};
 use crate::harness::{TestApp, eventually, sql};
 
-/// A service of its own process on a disk that can be full, with a HubSpot that takes no refresh token twice.
+/// A service in a separate process on a disk that can be full, with a HubSpot that rotates refresh tokens.
 struct Scene {
     hubspot: FakeHubSpot,
     database: TestDatabase,
@@ -26,7 +25,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// None where the database is no file.
+    /// Sets the scene; `None` where the database is not a file.
     async fn set() -> Option<Self> {
         let options =
             Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() };
@@ -39,7 +38,7 @@ impl Scene {
         Some(Self { hubspot, database, process })
     }
 
-    /// The log of what is written may grow no further.
+    /// Stops the write-ahead log from growing.
     fn fill_the_disk(&self) {
         let written = std::fs::metadata(self.database.folder.path().join("test.db-wal")).unwrap().len();
         assert!(written > 0);
@@ -64,7 +63,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_costs_no_call_to_hubspot() {
+async fn full_disks_cause_no_calls_to_hubspot() {
     let Some(scene) = Scene::set().await else { return };
     let browser = scene.process.connected(&scene.hubspot, ACME).await;
 
@@ -85,7 +84,7 @@ async fn a_full_disk_costs_no_call_to_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space() {
+async fn tokens_received_on_a_full_disk_are_stored_when_space_is_free() {
     let Some(scene) = Scene::set().await else { return };
     let browser = scene.process.connected(&scene.hubspot, ACME).await;
     scene.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
@@ -105,7 +104,7 @@ async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space
     assert!(scene.hubspot.journal().iter().all(|call| !call.superseded));
 }
 
-/// A service that has stopped, and its file.
+/// Returns a stopped service, and its file.
 async fn stopped()
 -> Option<(TestDatabase, Vec<(String, String)>, PathBuf, hubspot_connect::domain::clock::Clock)> {
     let app = TestApp::start().await;
@@ -120,7 +119,7 @@ async fn stopped()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_damaged_is_refused_and_left_as_it_is() {
+async fn damaged_database_files_are_refused_and_left_unchanged() {
     let Some((_database, variables, path, clock)) = stopped().await else { return };
     let whole = std::fs::read(&path).unwrap();
     let mut harmed = whole.clone();
@@ -141,9 +140,9 @@ async fn a_file_that_is_damaged_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_or_folder_that_may_only_be_read_is_refused_with_the_reason() {
+async fn read_only_files_and_folders_are_refused_with_the_reason() {
     if rustix::process::geteuid().is_root() {
-        return; // Whoever may do everything is not kept from writing.
+        return; // The permissions do not restrict root.
     }
     let Some((database, variables, path, clock)) = stopped().await else { return };
     for (protected, mode, usual) in [(path.as_path(), 0o400, 0o600), (database.folder.path(), 0o500, 0o700)] {
@@ -155,7 +154,7 @@ async fn a_file_or_folder_that_may_only_be_read_is_refused_with_the_reason() {
         let text = why.to_string().to_lowercase();
         assert!(["readonly", "read-only", "permission"].iter().any(|word| text.contains(word)), "{text}");
     }
-    // SQLite has given what it made beside the file the same mode, so all of it is to be given back.
+    // SQLite has created the files beside it with the same mode, so all of them have to be restored.
     for entry in std::fs::read_dir(database.folder.path()).unwrap() {
         std::fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(0o600)).unwrap();
     }
@@ -167,7 +166,7 @@ fn mode_of(path: &std::path::Path) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_and_all_that_is_beside_it_become_private_while_it_is_served() {
+async fn database_files_become_private_to_their_owner() {
     let Some((database, variables, path, clock)) = stopped().await else { return };
     let beside = ["test.db-wal", "test.db-shm", "test.db.lock"].map(|name| database.folder.path().join(name));
     for file in [&path].into_iter().chain(&beside) {
@@ -182,7 +181,7 @@ async fn the_database_and_all_that_is_beside_it_become_private_while_it_is_serve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_in_place_of_the_lock_file_is_not_followed() {
+async fn symlinks_in_place_of_the_lock_file_are_not_followed() {
     let Some((database, variables, path, clock)) = stopped().await else { return };
     let lock = path.with_added_extension("lock");
     let target = database.folder.path().join("target");
@@ -201,7 +200,7 @@ async fn a_link_in_place_of_the_lock_file_is_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lock_and_the_log_are_beside_the_database_however_its_address_is_spelled() {
+async fn lock_and_wal_are_beside_the_database_for_every_url_spelling() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     if !database.is_sqlite() {
@@ -228,7 +227,7 @@ async fn the_lock_and_the_log_are_beside_the_database_however_its_address_is_spe
         let url = format!("sqlite://{encoded}/{written}?mode=rwc");
         let variables = changed(&variables, "DATABASE_URL", &url);
         let path = folder.join(meant);
-        // Made by others, so that the service has something to make private.
+        // Created with wider permissions, so that the service has to restrict them.
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         let process = Process::serve(&variables);
@@ -255,7 +254,7 @@ async fn the_lock_and_the_log_are_beside_the_database_however_its_address_is_spe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_reads_beside_the_service_what_has_just_been_written() {
+async fn doctor_reads_recent_writes_of_the_running_service() {
     let Some((database, variables, path, clock)) = stopped().await else { return };
     let link = database.folder.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
@@ -284,7 +283,7 @@ async fn the_doctor_reads_beside_the_service_what_has_just_been_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_to_a_database_in_use_is_refused() {
+async fn symlinks_to_a_database_in_use_are_refused() {
     let Some((database, variables, path, _)) = stopped().await else { return };
     let link = database.folder.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
@@ -299,7 +298,7 @@ async fn a_link_to_a_database_in_use_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_no_file_is_refused() {
+async fn databases_that_are_not_files_are_refused() {
     let Some((_database, variables, ..)) = stopped().await else { return };
     for url in [
         "sqlite::memory:",

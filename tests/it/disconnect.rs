@@ -1,4 +1,4 @@
-//! Disconnecting: here at once, at HubSpot as soon as it can be told, and for good.
+//! Disconnecting: here at once, at HubSpot as soon as it responds, and for good.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn oops(status: u16) -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hubspot_that_cannot_be_told_is_told_later() {
+async fn failed_revocations_are_retried_later() {
     let app = TestApp::start().await;
     for fault in
         [oops(500), oops(503), oops(429), oops(404), oops(403), Fault::CloseBeforeAnswer, Fault::HalfBody]
@@ -46,7 +46,7 @@ async fn a_hubspot_that_cannot_be_told_is_told_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hubspot_that_is_silent_does_not_keep_the_person_waiting() {
+async fn disconnecting_does_not_wait_for_an_unresponsive_hubspot() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -63,7 +63,7 @@ async fn a_hubspot_that_is_silent_does_not_keep_the_person_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_day_a_hubspot_that_will_not_hear_is_left_alone() {
+async fn revocations_are_abandoned_after_a_day() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -83,7 +83,7 @@ async fn after_a_day_a_hubspot_that_will_not_hear_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queued_revocation_survives_a_restart() {
+async fn queued_revocations_survive_a_restart() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -96,7 +96,7 @@ async fn a_queued_revocation_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_another_person_holds_too_lives_until_the_last_one_disconnects() {
+async fn shared_grants_live_until_the_last_user_disconnects() {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
     let (first, second) = (app.connected(ACME).await, app.connected(ACME).await);
@@ -114,7 +114,7 @@ async fn a_grant_that_another_person_holds_too_lives_until_the_last_one_disconne
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_comes_back_before_its_end_was_told_is_left_alone() {
+async fn grants_reconnected_before_their_revocation_are_kept() {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
     let browser = app.connected(ACME).await;
@@ -130,7 +130,7 @@ async fn a_grant_that_comes_back_before_its_end_was_told_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
+async fn refreshes_in_progress_do_not_restore_deleted_tokens() {
     let options =
         Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
@@ -146,7 +146,7 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     })
     .await;
     let given = app.hubspot.current_refresh_token(ACME).unwrap();
-    // HubSpot hears of the old token only; the new one is still on its way to us.
+    // HubSpot revokes the old token only; the response with the new one is still on its way.
     app.hubspot.script(Rule::once(
         Kind::Revoke,
         Fault::Status { status: 200, headers: Vec::new(), body: String::new() },
@@ -167,7 +167,7 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing() {
+async fn a_refresh_refused_because_of_a_disconnect_changes_nothing() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     app.advance(1261);
@@ -185,7 +185,7 @@ async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_and_what_is_somebody_elses_look_alike() {
+async fn missing_connections_and_those_of_other_users_look_alike() {
     let app = TestApp::start().await;
     let (browser, other) = (app.connected(ACME).await, app.connected(GLOBEX).await);
     let theirs = connection_id(&other).await;
@@ -204,7 +204,7 @@ async fn what_is_not_there_and_what_is_somebody_elses_look_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnecting_twice_and_connecting_again_ends_as_the_last_one_said() {
+async fn repeated_disconnects_and_reconnects_end_in_the_last_state() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
@@ -213,7 +213,7 @@ async fn disconnecting_twice_and_connecting_again_ends_as_the_last_one_said() {
     let id = acme.unwrap()["id"].as_str().unwrap().to_owned();
     assert_eq!(browser.disconnect(&id).await.status, 200);
     assert_eq!(browser.disconnect(&id).await.status, 404);
-    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1, "the second one tells HubSpot nothing");
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1, "the second one does not revoke again");
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     app.assert_one_job_each().await;
     let status = browser.status().await;
@@ -222,7 +222,7 @@ async fn disconnecting_twice_and_connecting_again_ends_as_the_last_one_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_disconnects_at_once_tell_hubspot_once() {
+async fn concurrent_disconnects_revoke_once() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (user, id) = (app.database.column(sql::USER_ID).await, connection_id(&browser).await);

@@ -1,4 +1,4 @@
-//! `.env`, as people, shells and container runtimes write it.
+//! `.env` as users, shells and container runtimes write it.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use crate::harness::app::settle;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{CommandOutput, changed, run_as_stranger, run_in, without};
 
-/// The variables of a service that would start, without the one that the tests put into `.env`: a wrong origin is
-/// repeated in the report, so it shows how a value was read.
+/// Returns the variables of a service that would start, without the one that the tests put into `.env`: the report
+/// repeats a wrong origin, so it shows how a value was read.
 async fn variables() -> (fake_hubspot::FakeHubSpot, TestDatabase, Vec<(String, String)>) {
     let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
@@ -21,7 +21,7 @@ fn run_with(folder: &Path, file: &[u8], variables: &[(String, String)]) -> Comma
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_are_taken_literally_and_quotes_around_them_are_removed() {
+async fn values_are_literal_and_surrounding_quotes_are_removed() {
     let (_hubspot, _database, variables) = variables().await;
     let folder = tempfile::tempdir().unwrap();
     for (written, value) in [
@@ -54,7 +54,7 @@ async fn values_are_taken_literally_and_quotes_around_them_are_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn quotes_that_docker_leaves_around_a_value_of_the_environment_are_removed() {
+async fn quotes_that_docker_leaves_around_values_are_removed() {
     let (_hubspot, _database, variables) = variables().await;
     let folder = tempfile::tempdir().unwrap();
     for (value, meant) in
@@ -67,7 +67,7 @@ async fn quotes_that_docker_leaves_around_a_value_of_the_environment_are_removed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unreadable_lines_are_named_by_their_number_alone() {
+async fn unreadable_lines_are_reported_only_by_number() {
     let (_hubspot, _database, variables) = variables().await;
     let folder = tempfile::tempdir().unwrap();
     for line in [
@@ -94,7 +94,7 @@ async fn unreadable_lines_are_named_by_their_number_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_of_the_environment_wins_over_the_file() {
+async fn environment_variables_override_the_file() {
     let (_hubspot, _database, variables) = variables().await;
     let folder = tempfile::tempdir().unwrap();
     let file = b"HOST_ORIGINS=of-the-file\nhttps_proxy=://\nLOG_FORMAT=xml\n";
@@ -106,9 +106,9 @@ async fn a_value_of_the_environment_wins_over_the_file() {
     }
 }
 
-/// A container may run under any user id, and the folder that it starts in need not be that user's.
+/// A container may run under any user id, and the folder in which it starts need not be that user's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_may_not_be_read_is_warned_of_and_the_environment_is_enough() {
+async fn unreadable_env_files_are_warned_of_and_the_environment_is_used() {
     use std::os::unix::fs::PermissionsExt;
     let (_hubspot, database, variables) = variables().await;
     let folder = tempfile::tempdir().unwrap();

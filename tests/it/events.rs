@@ -1,4 +1,4 @@
-//! What happens to a connection is told exactly when it happens, in order, and never with a token.
+//! Events of a connection: recorded exactly when they happen, in order, and never with a token.
 
 use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::domain::event::EventType;
@@ -15,7 +15,7 @@ async fn connection_id(browser: &Browser) -> String {
     browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned()
 }
 
-/// What is remembered of a connection: type, state, reason.
+/// Returns the events of a connection: type, state, reason.
 async fn history(app: &TestApp, connection: &str) -> Vec<(String, String, Value)> {
     let events = app.store.webhooks.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
     for (at, event) in events.iter().enumerate() {
@@ -49,7 +49,7 @@ fn dead() -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_life_from_connect_to_disconnect_is_told_in_order() {
+async fn events_of_a_connection_are_ordered_from_connect_to_disconnect() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -75,7 +75,7 @@ async fn a_life_from_connect_to_disconnect_is_told_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_says_whose_account_it_is_and_has_no_token_in_it() {
+async fn event_messages_name_the_account_and_contain_no_token() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -105,7 +105,7 @@ async fn a_message_says_whose_account_it_is_and_has_no_token_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_committed_is_not_told() {
+async fn uncommitted_changes_cause_no_events() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -145,7 +145,7 @@ async fn allow(app: &TestApp, name: &str, table: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_is_told_once_and_its_recovery_too() {
+async fn token_expiry_and_recovery_are_each_reported_once() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -172,14 +172,14 @@ async fn an_expired_token_is_told_once_and_its_recovery_too() {
         line("connection.recovered", "active", Value::Null),
     ];
     assert_eq!(history(&app, &id).await, expected);
-    // And again, where nobody has even tried.
+    // And again, without an attempt to refresh.
     app.advance(HALF_AN_HOUR);
     assert_eq!(app.services.connections.upkeep.note_degraded().await.unwrap(), 2);
     assert_eq!(history(&app, &id).await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_scopes_are_told_whatever_brings_them_and_another_order_is_not() {
+async fn scope_changes_are_reported_and_another_order_is_not() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -203,7 +203,7 @@ async fn other_scopes_are_told_whatever_brings_them_and_another_order_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_credentials_are_told_once_for_each_outage() {
+async fn refused_credentials_are_reported_once_per_outage() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -233,7 +233,7 @@ async fn refused_credentials_are_told_once_for_each_outage() {
     app.advance(DUE);
     app.refresh_due().await;
     assert_eq!(app.database.events_of("app.credentials_invalid").await, 3);
-    // A restart in the middle of it makes it no other outage.
+    // A restart during the outage does not start another one.
     let app = app.restarted(&[]).await;
     app.advance(67);
     app.refresh_due().await;
@@ -241,7 +241,7 @@ async fn refused_credentials_are_told_once_for_each_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_events_are_forgotten_and_the_numbers_go_on() {
+async fn old_events_are_deleted_and_sequence_numbers_continue() {
     let app = TestApp::with(&[("ON_SESSION_EXPIRY", "keep")]).await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -257,11 +257,11 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     app.advance(31 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::EVENTS).await, 0);
-    assert_eq!(app.database.count(sql::EVENT_SEQUENCE).await, 0, "nobody counts any more");
+    assert_eq!(app.database.count(sql::EVENT_SEQUENCE).await, 0, "no sequence remains");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person() {
+async fn damaged_or_lost_tokens_are_reported_as_needs_reauth() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
@@ -278,11 +278,11 @@ async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_is_written_down_only_where_somebody_wants_to_hear_of_it() {
+async fn refresh_events_are_recorded_only_for_subscribers() {
     let app = TestApp::with(&[LONG_SESSIONS, &[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1")]].concat()).await;
     app.connected(ACME).await;
     app.webhook("http://127.0.0.1:9/", "").await;
-    // Whatever would be written would be refused, and the refresh with it.
+    // Any write to these tables would be refused, and the refresh with it.
     for table in [sql::EVENTS, sql::EVENT_SEQUENCE, sql::DELIVERIES] {
         refuse(&app, &format!("refuse_{table}"), table, "INSERT").await;
     }
@@ -301,7 +301,7 @@ async fn a_refresh_is_written_down_only_where_somebody_wants_to_hear_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_reads_on_where_it_has_ended() {
+async fn event_lists_continue_from_the_last_cursor() {
     const EVENTS: &str = "/api/hubspot/events";
     let app = TestApp::with(LONG_SESSIONS).await;
     let key = app.api_key("webhooks").await;

@@ -1,5 +1,4 @@
-//! What becomes of a connect when HubSpot goes wrong at its end: a clear outcome, nothing half done, and the next
-//! attempt works.
+//! Faults of HubSpot in the code exchange: a clear outcome, nothing partial, and the next flow works.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::harness::token_endpoint_faults::{
 };
 use crate::harness::{TestApp, eventually, sql};
 
-/// A connect in a new browser whose exchange goes wrong like this: the page it ends on, and the message.
+/// Connects in a new browser with this fault in the exchange; returns the last page, and the message.
 async fn connect_with(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
     app.hubspot.script(Rule::once(Kind::Exchange, fault));
     let browser = app.browser();
@@ -56,37 +55,37 @@ async fn assert_each_fails(faults: Vec<TokenFault>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_that_loses_its_line_has_one_clear_outcome_and_the_next_one_works() {
+async fn code_exchanges_with_a_lost_connection_fail_clearly_and_the_next_one_works() {
     assert_each_fails(token_endpoint_faults::lines()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_that_meets_an_error_status_has_one_clear_outcome_and_the_next_one_works() {
+async fn code_exchanges_with_an_error_status_fail_clearly_and_the_next_one_works() {
     assert_each_fails(token_endpoint_faults::statuses()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_that_is_answered_with_nonsense_has_one_clear_outcome_and_the_next_one_works() {
+async fn code_exchanges_with_a_malformed_response_fail_clearly_and_the_next_one_works() {
     assert_each_fails(token_endpoint_faults::bodies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_whose_tokens_cannot_be_used_has_one_clear_outcome_and_the_next_one_works() {
+async fn code_exchanges_with_unusable_tokens_fail_clearly_and_the_next_one_works() {
     assert_each_fails(token_endpoint_faults::fields()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_that_is_sent_elsewhere_has_one_clear_outcome_and_the_next_one_works() {
+async fn code_exchanges_with_a_redirect_fail_clearly_and_the_next_one_works() {
     assert_each_fails(token_endpoint_faults::redirects()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_for_which_we_are_refused_has_one_clear_outcome_and_the_next_one_works() {
+async fn code_exchanges_with_refused_credentials_fail_clearly_and_the_next_one_works() {
     assert_each_fails(token_endpoint_faults::refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_that_hubspot_refuses_is_not_sent_again_and_the_person_may_try_again() {
+async fn refused_codes_are_not_retried_and_the_user_can_try_again() {
     let app = TestApp::start().await;
     for case in code_refusals() {
         assert_fails(&app, case).await;
@@ -99,7 +98,7 @@ async fn a_code_that_hubspot_refuses_is_not_sent_again_and_the_person_may_try_ag
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_that_has_expired_or_is_sent_to_the_wrong_address_is_told_as_that() {
+async fn expired_codes_and_redirect_uri_mismatches_have_their_own_errors() {
     let options = Options { code_seconds: 0, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
     let done = app.browser().connect(&app, Some(HOST), approve(ACME)).await;
@@ -107,7 +106,7 @@ async fn a_code_that_has_expired_or_is_sent_to_the_wrong_address_is_told_as_that
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hubspot_that_cannot_be_reached_is_told_at_once() {
+async fn unreachable_hubspot_is_reported_at_once() {
     let app = TestApp::start().await;
     let app = app.restarted(&[("HUBSPOT_API_URL", "http://127.0.0.1:9")]).await;
     let began = Instant::now();
@@ -117,9 +116,9 @@ async fn a_hubspot_that_cannot_be_reached_is_told_at_once() {
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
-/// The one test that waits for the deadline of calls to HubSpot; everything that needs it is in here, side by side.
+/// The one test that waits for the timeout of calls to HubSpot; everything that needs it is in here, concurrently.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_longer() {
+async fn code_exchanges_wait_until_the_deadline_and_no_longer() {
     let app = TestApp::start().await;
     let held = [app.connected(1_001).await, app.connected(1_002).await];
     app.advance(1261);
@@ -169,7 +168,7 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endless_and_huge_answers_do_not_fill_the_memory() {
+async fn endless_and_huge_responses_do_not_exhaust_memory() {
     let app = TestApp::start().await;
     let before = memory_kib(std::process::id(), "VmRSS").unwrap();
     for _ in 0..10 {
@@ -177,12 +176,12 @@ async fn endless_and_huge_answers_do_not_fill_the_memory() {
         connect_with(&app, Fault::Endless).await;
     }
     let grown = memory_kib(std::process::id(), "VmRSS").unwrap().saturating_sub(before);
-    // The fake lives in this process too, so this is a rough bound: less than a single one of those answers.
+    // The fake runs in this process too, so this is a rough bound: less than a single one of those responses.
     assert!(grown < 40 * 1024, "{grown} kB more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_without_a_refresh_token_is_no_connection() {
+async fn grants_without_a_refresh_token_create_no_connection() {
     let app = TestApp::start().await;
     for fault in
         [lacking("refresh_token"), patch("refresh_token", json!("")), patch("refresh_token", Value::Null)]
@@ -194,7 +193,7 @@ async fn a_grant_without_a_refresh_token_is_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_needs_neither_a_type_nor_a_life_nor_the_right_label() {
+async fn token_responses_need_no_token_type_lifetime_or_content_type() {
     let app = TestApp::start().await;
     for fault in [lacking("token_type"), lacking("expires_in"), patch("token_type", json!("Bearer"))] {
         let (_, _, message) = connect_with(&app, fault.clone()).await;
@@ -209,7 +208,7 @@ async fn an_answer_needs_neither_a_type_nor_a_life_nor_the_right_label() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_unusual_characters_is_handed_over_byte_for_byte() {
+async fn access_tokens_with_unusual_characters_are_unchanged() {
     let app = TestApp::start().await;
     for token in ["C\"quoted\"", "C🙂+/=&%20", "C'<b>\\u0041", &"C".repeat(4096)] {
         let (_, _, message) = connect_with(&app, patch("access_token", json!(token))).await;
@@ -218,7 +217,7 @@ async fn a_token_of_unusual_characters_is_handed_over_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_is_not_followed_so_nobody_else_gets_the_client_secret() {
+async fn redirects_are_not_followed_with_the_client_secret() {
     let app = TestApp::start().await;
     let elsewhere = fake_hubspot::FakeHubSpot::start(Options::default()).await.unwrap();
     for status in [301, 302, 303, 307, 308] {
@@ -235,7 +234,7 @@ async fn a_redirect_is_not_followed_so_nobody_else_gets_the_client_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_lost_on_the_way_leaves_no_half_connection() {
+async fn lost_token_responses_leave_no_partial_connection() {
     let app = TestApp::start().await;
     let (browser, _, message) = connect_with(&app, Fault::ResetAfterIssue).await;
     assert_eq!(message["error"]["code"], "provider_unreachable");
@@ -247,7 +246,7 @@ async fn an_answer_lost_on_the_way_leaves_no_half_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
+async fn connections_with_unknown_account_are_identified_later() {
     let app = TestApp::start().await;
     app.hubspot.script(Rule::times(Kind::Introspect, 3, oops(500)));
     let (browser, page, message) = connect_with_rules_kept(&app, lacking("hub_id")).await;
@@ -259,7 +258,7 @@ async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
     assert_eq!((&status["status"], &status["portal_id"]), (&json!("active"), &Value::Null));
     app.advance(31);
     app.services.connections.details.fetch_missing_details().await.unwrap();
-    assert_eq!(browser.status().await["portal_id"], Value::Null, "HubSpot still has trouble");
+    assert_eq!(browser.status().await["portal_id"], Value::Null, "HubSpot still fails");
     app.advance(301);
     app.services.connections.details.fetch_missing_details().await.unwrap();
     let status = browser.status().await;
@@ -273,7 +272,7 @@ async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_succeeds_whatever_becomes_of_the_look_up_behind_it() {
+async fn connections_succeed_when_the_account_lookup_fails() {
     for fault in [
         oops(500),
         oops(404),
@@ -302,7 +301,7 @@ async fn a_connect_succeeds_whatever_becomes_of_the_look_up_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_connections_that_turn_out_to_be_of_one_account_become_one() {
+async fn connections_found_to_share_an_account_are_merged() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let older = browser.status().await["connections"][0]["id"].clone();
@@ -331,7 +330,7 @@ async fn two_connections_that_turn_out_to_be_of_one_account_become_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
+async fn merging_connections_keeps_a_shared_grant() {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
     let browser = app.connected(ACME).await;
@@ -349,7 +348,7 @@ async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_tabs_that_finish_at_once_renew_one_connection() {
+async fn two_tabs_that_finish_together_update_one_connection() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let mut tabs = Vec::new();
@@ -374,7 +373,7 @@ async fn two_tabs_that_finish_at_once_renew_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_are_told_in_one_form_whatever_hubspot_grants_and_however_it_says_so() {
+async fn scopes_are_reported_in_one_form() {
     let app = TestApp::with(&[("HUBSPOT_OPTIONAL_SCOPES", "tickets")]).await;
     let as_text = Fault::Patch {
         set: Map::from_iter([("scope".to_owned(), json!("oauth tickets crm.objects.contacts.read"))]),
@@ -407,7 +406,7 @@ async fn scopes_are_told_in_one_form_whatever_hubspot_grants_and_however_it_says
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_with_too_few_scopes_is_given_back_where_all_are_required() {
+async fn grants_with_missing_required_scopes_are_revoked() {
     let app = TestApp::with(&[("HUBSPOT_REQUIRE_ALL_SCOPES", "true")]).await;
     let (_, _, message) = connect_with(&app, patch("scopes", json!(["oauth"]))).await;
     assert_eq!(message["error"]["code"], "scopes_missing");
@@ -426,7 +425,7 @@ fn oops(status: u16) -> Fault {
     Fault::Status { status, headers: Vec::new(), body: "oops".to_owned() }
 }
 
-/// As above, with the orders for other calls left standing.
+/// Does the same, and keeps the rules for other calls.
 async fn connect_with_rules_kept(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
     app.hubspot.script(Rule::once(Kind::Exchange, fault));
     let browser = app.browser();

@@ -1,4 +1,4 @@
-//! Whatever comes in by HTTP: a clear answer, nothing consumed that is not the caller's, and no harm.
+//! HTTP input of every kind: a clear response, nothing consumed that is not the caller's, and no damage.
 
 use fake_hubspot::{Decision, Kind};
 use reqwest::Method;
@@ -10,7 +10,7 @@ use crate::harness::{TestApp, sql};
 
 const CALLBACK: &str = "/auth/hubspot/callback";
 
-/// A browser that is back from HubSpot but for the last step: the whole address of that.
+/// Returns a browser just before its callback, and the URL of the callback.
 async fn ready(app: &TestApp) -> (Browser, String) {
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
@@ -18,7 +18,7 @@ async fn ready(app: &TestApp) -> (Browser, String) {
     (browser, back)
 }
 
-/// What a person is told at the end of a callback: the code on the page it leads to.
+/// Returns the error that the user sees after a callback: the code on the page to which it redirects.
 async fn error_code(browser: &Browser, callback: &Answer) -> String {
     if callback.status != 303 {
         return problem_of(callback);
@@ -31,7 +31,7 @@ async fn assert_alive(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_or_an_error_of_hubspots_is_told_as_that_and_no_code_is_used() {
+async fn denials_and_errors_are_reported_as_such_and_no_code_is_used() {
     let app = TestApp::start().await;
     let long = "x".repeat(10 * 1024);
     for (query, code) in [
@@ -59,7 +59,7 @@ async fn a_refusal_or_an_error_of_hubspots_is_told_as_that_and_no_code_is_used()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_denies_is_told_so_and_may_change_their_mind() {
+async fn users_who_deny_see_it_and_can_try_again() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let done = browser.connect(&app, Some(HOST), Decision::Deny).await;
@@ -71,7 +71,7 @@ async fn a_person_who_denies_is_told_so_and_may_change_their_mind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn coming_back_too_late_is_told_to_the_person_and_to_the_opener() {
+async fn expired_flows_are_reported_to_the_user_and_the_opener() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let begun = browser.get("/auth/hubspot/start").await;
@@ -81,7 +81,7 @@ async fn coming_back_too_late_is_told_to_the_person_and_to_the_opener() {
     });
     assert!(
         kept.expect("the flow's cookie") > 660,
-        "the cookie outlives the flow: without it nobody could be told"
+        "the cookie outlives the flow: without it the error could not be reported"
     );
     let back = app.hubspot.decide(begun.location(), approve(ACME)).unwrap();
     app.advance(660);
@@ -96,7 +96,7 @@ async fn coming_back_too_late_is_told_to_the_person_and_to_the_opener() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_that_was_forgotten_is_told_as_unknown() {
+async fn deleted_flows_are_reported_as_unknown() {
     let app = TestApp::start().await;
     let (browser, back) = ready(&app).await;
     app.advance(600 + 601);
@@ -107,7 +107,7 @@ async fn a_flow_that_was_forgotten_is_told_as_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_lacks_or_garbles_something_consumes_nothing() {
+async fn malformed_callbacks_consume_nothing() {
     let app = TestApp::start().await;
     let (browser, back) = ready(&app).await;
     let (code, state) = (parameter(&back, "code"), parameter(&back, "state"));
@@ -149,7 +149,7 @@ async fn a_callback_that_lacks_or_garbles_something_consumes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_comes_again_shows_the_outcome_and_exchanges_nothing() {
+async fn reloaded_callbacks_show_the_outcome_and_exchange_nothing() {
     let app = TestApp::start().await;
     let (browser, back) = ready(&app).await;
     for method in [Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::DELETE] {
@@ -176,7 +176,7 @@ async fn a_callback_that_comes_again_shows_the_outcome_and_exchanges_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_is_finished_by_the_browser_that_began_it_alone() {
+async fn only_the_starting_browser_can_finish_a_callback() {
     let app = TestApp::start().await;
     let (browser, back) = ready(&app).await;
     let (name, value) = browser.cookie("__Host-hsc_f_").or_else(|| browser.cookie("hsc_f_")).unwrap();
@@ -206,7 +206,7 @@ async fn a_callback_is_finished_by_the_browser_that_began_it_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_inside_a_page_or_ahead_of_a_click_is_not_taken() {
+async fn embedded_and_prefetched_callbacks_are_refused() {
     let app = TestApp::start().await;
     let (browser, back) = ready(&app).await;
     for headers in [
@@ -227,7 +227,7 @@ async fn a_callback_inside_a_page_or_ahead_of_a_click_is_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_for_an_origin_that_is_not_listed_leaves_no_trace() {
+async fn starts_for_unlisted_origins_leave_no_trace() {
     let app = TestApp::start().await;
     let long = format!("https://{}.example", "a".repeat(2048));
     for origin in [
@@ -272,7 +272,7 @@ async fn a_start_for_an_origin_that_is_not_listed_leaves_no_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cookies_of_any_kind_are_ignored_or_refused() {
+async fn arbitrary_cookies_are_ignored_or_refused() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let session = browser.cookie("__Host-hsc_sid").map(|(name, value)| format!("{name}={value}")).unwrap();
@@ -304,11 +304,11 @@ async fn cookies_of_any_kind_are_ignored_or_refused() {
     .concat();
     let heard = send_raw(&app.base, &raw).await;
     assert!(!heard.starts_with("HTTP/1.1 5"), "{heard}");
-    assert_eq!(browser.status().await["authenticated"], true, "nobody lost a session over it");
+    assert_eq!(browser.status().await["authenticated"], true, "no session was lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_of_any_kind_are_answered_without_an_echo_and_without_harm() {
+async fn arbitrary_request_headers_are_not_echoed() {
     let app = TestApp::start().await;
     let host = app.base.trim_start_matches("http://").to_owned();
     let hundred: String = (0..90).map(|at| format!("x-h{at}: v\r\n")).collect();
@@ -363,7 +363,7 @@ async fn heads_of_any_kind_are_answered_without_an_echo_and_without_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_proxies_say_changes_no_address_that_hubspot_is_given() {
+async fn forwarding_headers_do_not_change_the_redirect_uri() {
     let app = TestApp::start().await;
     let forwarded = [
         ("x-forwarded-host", "evil.example"),
@@ -380,7 +380,7 @@ async fn what_proxies_say_changes_no_address_that_hubspot_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_what_is_asked_for_is_refused_with_a_code() {
+async fn unexpected_bodies_are_refused_with_a_code() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let csrf = browser.csrf().await;
@@ -452,7 +452,7 @@ fn assert_problem(answer: &Answer, path: &str, code: &str, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn methods_that_an_address_does_not_take_are_refused() {
+async fn unsupported_methods_are_refused() {
     let app = TestApp::start().await;
     let host = app.base.trim_start_matches("http://");
     let long = "M".repeat(8 * 1024);
@@ -473,7 +473,7 @@ async fn methods_that_an_address_does_not_take_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paths_of_any_spelling_open_nothing() {
+async fn unusual_path_spellings_grant_no_access() {
     let app = TestApp::start().await;
     let host = app.base.trim_start_matches("http://");
     let long = format!("/{}", "p".repeat(8 * 1024));
@@ -512,7 +512,7 @@ async fn paths_of_any_spelling_open_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_is_given_once_and_to_its_own_browser() {
+async fn outcomes_are_handed_off_once_and_only_to_their_browser() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let callback = browser.come_back(&app, Some(HOST), approve(ACME)).await;

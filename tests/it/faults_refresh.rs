@@ -1,4 +1,4 @@
-//! What becomes of a connection when HubSpot goes wrong at a refresh: it is kept, and the next refresh succeeds.
+//! Faults of HubSpot in a refresh: the connection is kept, and the next refresh succeeds.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use crate::harness::{TestApp, sql};
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
 
-/// A HubSpot that hands out a new refresh token each time and takes no old one: whoever loses one is found out.
+/// Returns options with rotation and without reuse of refresh tokens: every lost one shows.
 fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
 
-/// The one connection and its job, in a line.
+/// Returns the only connection and its job, in a line.
 async fn state(app: &TestApp) -> String {
     let state =
         "state || ' ' || COALESCE(last_error, '-') || ' attempts ' || attempts || ' strikes ' || strikes";
     app.database.text_in(&format!("{} WHERE lease_until IS NULL", sql::CONNECTIONS_WITH_JOBS), state).await
 }
 
-/// How long until the one job runs, in milliseconds.
+/// Returns the milliseconds until the only job is due.
 async fn pause(app: &TestApp) -> i64 {
     app.database.refresh_due_at().await - app.clock.now().unix_ms()
 }
@@ -71,45 +71,45 @@ async fn assert_each_is_survived(faults: Vec<TokenFault>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_loses_its_line_is_made_up_for() {
+async fn refreshes_with_a_lost_connection_are_retried() {
     assert_each_is_survived(token_endpoint_faults::lines()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_meets_an_error_status_is_made_up_for() {
+async fn refreshes_with_an_error_status_are_retried() {
     assert_each_is_survived(token_endpoint_faults::statuses()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_is_answered_with_nonsense_is_made_up_for() {
+async fn refreshes_with_a_malformed_response_are_retried() {
     assert_each_is_survived(token_endpoint_faults::bodies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_whose_tokens_cannot_be_used_is_made_up_for() {
+async fn refreshes_with_unusable_tokens_are_retried() {
     assert_each_is_survived(token_endpoint_faults::fields()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_is_sent_elsewhere_is_made_up_for() {
+async fn refreshes_with_a_redirect_are_retried() {
     assert_each_is_survived(token_endpoint_faults::redirects()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_for_which_we_are_refused_harms_no_connection() {
+async fn refreshes_with_refused_credentials_change_no_connection() {
     assert_each_is_survived(token_endpoint_faults::refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_single_refusal_of_the_grant_is_asked_about_again() {
+async fn a_single_invalid_grant_is_retried() {
     assert_each_is_survived(grant_refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_refusal_costs_a_refresh_token_where_each_may_be_used_once() {
+async fn refused_refreshes_lose_no_token_with_rotation() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
-    // Answers that HubSpot computes and then loses take the new token with them; no client can help that.
+    // Responses that HubSpot computes and then loses contain the only copy of the new token; no client can help that.
     let lost = |case: &&TokenFault| !matches!(case.fault, Fault::Patch { .. } | Fault::ResetAfterIssue);
     for case in faults().iter().filter(lost) {
         assert_survives(&app, case).await;
@@ -118,7 +118,7 @@ async fn no_refusal_costs_a_refresh_token_where_each_may_be_used_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_refresh_token_is_stored_however_the_life_of_the_access_token_is_spelled() {
+async fn new_refresh_tokens_are_stored_for_every_spelling_of_expires_in() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     let usual = 990_000..=1_260_000;
@@ -154,7 +154,7 @@ async fn a_new_refresh_token_is_stored_however_the_life_of_the_access_token_is_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_refresh_token_leaves_the_old_one_in_force() {
+async fn responses_without_a_refresh_token_keep_the_old_one() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let token = app.hubspot.current_refresh_token(ACME).unwrap();
@@ -177,7 +177,7 @@ async fn an_answer_without_a_refresh_token_leaves_the_old_one_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_of_unusual_characters_is_sent_back_byte_for_byte() {
+async fn refresh_tokens_with_unusual_characters_are_unchanged() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     for token in ["na1-\"quoted\"", "na1-🙂+/=&%20", "na1-'\\u0041", &"n".repeat(4096)] {
@@ -194,7 +194,7 @@ async fn a_refresh_token_of_unusual_characters_is_sent_back_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hubspot_is_left_alone_for_as_long_as_it_asks() {
+async fn retry_after_of_hubspot_is_honored() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let usual = 500..=2_000;
@@ -231,7 +231,7 @@ async fn hubspot_is_left_alone_for_as_long_as_it_asks() {
     }
 }
 
-/// What is said in `Retry-After`.
+/// The value of `Retry-After`.
 #[derive(Debug)]
 enum Asked {
     Text(&'static str),
@@ -254,7 +254,7 @@ impl Asked {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
+async fn consecutive_invalid_grants_need_reauth_and_a_reconnect_recovers() {
     for case in grant_refusals() {
         let app = TestApp::with(LONG_SESSIONS).await;
         let browser = app.connected(ACME).await;
@@ -292,19 +292,19 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_false_alarm_never_leaves_a_trace() {
+async fn a_single_invalid_grant_leaves_no_trace_after_a_success() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     for case in grant_refusals() {
         assert_survives(&app, &case).await;
         assert_eq!(browser.status().await["status"], "active");
     }
-    // A strike and a later one, with a success in between, are no two in a row.
+    // Two `invalid_grant` responses with a success in between are not consecutive.
     assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_between_two_refusals_neither_counts_as_one_nor_forgives_one() {
+async fn other_failures_neither_count_nor_reset_invalid_grants() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let dead = grant_refusals().remove(0).fault;
@@ -322,7 +322,7 @@ async fn trouble_between_two_refusals_neither_counts_as_one_nor_forgives_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
+async fn a_wrong_client_secret_changes_no_connection_and_causes_few_calls() {
     let app = TestApp::start().await;
     for account in 1..=20 {
         app.connected(5_000 + account).await;
@@ -344,7 +344,7 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
     assert_eq!(app.database.connections("state = 'active' AND strikes = 0 AND generation = 1").await, 20);
     app.hubspot.options(|options| options.client_secrets = vec!["fake-client-secret".to_owned()]);
     app.advance(66);
-    assert_eq!(refresh_like_the_loop(&app).await, 1, "the probe that finds it mended");
+    assert_eq!(refresh_like_the_loop(&app).await, 1, "the probe that finds it fixed");
     let mut recovered = 1;
     for _ in 0..6 {
         app.advance(1);
@@ -355,7 +355,7 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
     assert_eq!(readiness(&app).await.1["hubspot"], "ok");
 }
 
-/// As many at a time as the background takes by default, all begun before any has ended.
+/// Refreshes as many jobs concurrently as the background does by default, all started before any has ended.
 async fn refresh_like_the_loop(app: &TestApp) -> usize {
     let jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let count = jobs.len();
@@ -373,14 +373,14 @@ async fn readiness(app: &TestApp) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_that_finds_nothing_to_do_does_not_put_recovery_off() {
+async fn probes_without_work_do_not_delay_recovery() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.hubspot.options(|options| options.client_secrets = vec!["another-secret".to_owned()]);
     app.advance(DUE);
     app.refresh_due().await;
     app.hubspot.options(|options| options.client_secrets = vec!["fake-client-secret".to_owned()]);
-    // The one job waits a little longer than the gate does; whoever looks in between must not use the probe up.
+    // The only job waits a little longer than the circuit breaker: an acquire in between must not use up the probe.
     for _ in 0..66 {
         app.advance(1);
         app.refresh_due().await;
@@ -389,7 +389,7 @@ async fn a_probe_that_finds_nothing_to_do_does_not_put_recovery_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_client_secrets_the_one_that_hubspot_takes_is_used_for_every_call() {
+async fn the_accepted_client_secret_is_used_for_every_call() {
     let secrets = ("HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret");
     let app = TestApp::with(&[&[secrets], LONG_SESSIONS].concat()).await;
     let browser = app.connected(ACME).await;
@@ -407,7 +407,7 @@ async fn of_two_client_secrets_the_one_that_hubspot_takes_is_used_for_every_call
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_client_secret_is_tried_for_the_very_first_call_of_a_process_whatever_it_is() {
+async fn the_second_client_secret_is_tried_on_the_first_call_of_any_kind() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();

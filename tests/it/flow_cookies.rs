@@ -1,4 +1,4 @@
-//! The cookie of an authorization request: what it can repair and for how long, when it is set, and when it is removed.
+//! The cookie of an authorization request: what it recovers and for how long, when it is set, and when it is removed.
 
 use fake_hubspot::Kind;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::harness::{Browser, TestApp, sql};
 const SESSION: &str = "__Host-hsc_sid";
 const FLOW: &str = "__Host-hsc_f_";
 
-/// The browser was closed: session cookies are gone, those of authorization requests have a lifetime of their own.
+/// Closes the browser: session cookies are deleted; those of authorization requests have their own lifetime.
 fn close(browser: &Browser) {
     browser.cookies.lock().unwrap().remove(SESSION);
 }
@@ -25,7 +25,7 @@ async fn accounts(browser: &Browser) -> Vec<u64> {
     accounts
 }
 
-/// Begins a request and approves it at HubSpot; the address of the callback.
+/// Starts a flow and consents at HubSpot; returns the callback URL.
 async fn approved(app: &TestApp, browser: &Browser, account: u64) -> String {
     let authorize = browser.start(Some(HOST)).await;
     app.hubspot.decide(&authorize, approve(account)).expect("HubSpot sends the browser back")
@@ -38,7 +38,7 @@ fn assert_calm(page: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_repaired_within_a_minute_of_the_outcome() {
+async fn lost_callback_responses_are_recovered_within_a_minute() {
     for (seconds, repaired) in [(0, true), (59, true), (61, false), (1_000, false)] {
         for by_callback in [false, true] {
             let app = TestApp::start().await;
@@ -57,7 +57,7 @@ async fn a_lost_answer_is_repaired_within_a_minute_of_the_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_was_seen_is_never_restored() {
+async fn sessions_already_used_are_never_restored() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -74,7 +74,7 @@ async fn a_session_that_was_seen_is_never_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_token_is_handed_off_later_than_a_minute_after_the_outcome() {
+async fn tokens_are_handed_off_within_a_minute_of_the_outcome() {
     let app = TestApp::start().await;
     for by_page in [false, true] {
         let (browser, page) = (app.browser(), Page::new(&app.base, HOST));
@@ -89,14 +89,14 @@ async fn no_token_is_handed_off_later_than_a_minute_after_the_outcome() {
         assert_eq!(message["type"], "hubspot_auth_success", "{message}");
         assert!(message.get("access_token").is_none() && message.get("pickup_code").is_none(), "{message}");
         if by_page {
-            // The page that began it has a secret of its own, and asks for itself.
+            // The starting page has its own secret, and polls for itself.
             assert!(page.poll().await.json()["pickup_code"].is_string());
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_finished_without_its_session_opens_no_older_connection() {
+async fn flows_finished_without_their_session_grant_no_older_connection() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let before = browser.status().await["user_id"].clone();
@@ -111,12 +111,12 @@ async fn a_request_that_is_finished_without_its_session_opens_no_older_connectio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_comes_back_while_its_session_changes_keys_stays_with_its_user() {
+async fn callbacks_during_a_session_key_change_keep_their_user() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     browser.status().await;
     let (one, two) = (approved(&app, &browser, GLOBEX).await, approved(&app, &browser, ACME).await);
-    // The answer with the new key has not arrived when the second window comes back with the old one.
+    // The response with the new key has not arrived when the second window comes back with the old one.
     browser.request(reqwest::Method::GET, &one).send().await.expect("an answer");
 
     browser.get(&two).await;
@@ -125,7 +125,7 @@ async fn a_request_that_comes_back_while_its_session_changes_keys_stays_with_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_on_another_account_needs_the_session() {
+async fn account_mismatch_decisions_require_the_session() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let page = Page::new(&app.base, HOST);
@@ -151,7 +151,7 @@ async fn a_decision_on_another_account_needs_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_has_a_minute_of_its_own_for_the_hand_off() {
+async fn account_mismatch_decisions_start_a_new_hand_off_window() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let start = format!("/auth/hubspot/start?origin={HOST}&portal_id={ACME}");
@@ -167,7 +167,7 @@ async fn a_decision_has_a_minute_of_its_own_for_the_hand_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cookie_is_removed_with_the_hand_off_and_a_reload_shows_a_calm_page() {
+async fn the_hand_off_removes_the_cookie_and_a_reload_shows_no_error() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let back = approved(&app, &browser, ACME).await;
@@ -190,9 +190,9 @@ async fn the_cookie_is_removed_with_the_hand_off_and_a_reload_shows_a_calm_page(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cookie_is_removed_where_nothing_is_left_to_hand_off() {
+async fn the_cookie_is_removed_when_nothing_is_left_to_hand_off() {
     let app = TestApp::start().await;
-    // The answer to the hand-off was lost, with the removal.
+    // The response to the hand-off was lost, and with it the removal.
     let browser = app.browser();
     let done = browser.come_back(&app, Some(HOST), approve(ACME)).await.location().to_owned();
     let (name, value) = browser.cookie(FLOW).expect("a cookie");
@@ -209,7 +209,7 @@ async fn the_cookie_is_removed_where_nothing_is_left_to_hand_off() {
     browser.get(&done).await;
     assert!(browser.cookie(FLOW).is_none(), "a minute later");
 
-    // The window goes back to the host's page.
+    // The window returns to the host's page.
     let browser = app.browser();
     let url = format!("{HOST}/settings");
     let more = [("mode", "redirect"), ("return_url", &url)];
@@ -230,7 +230,7 @@ fn flow_cookies(browser: &Browser) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unverified_form_gets_its_cookie_only_when_our_own_page_asks() {
+async fn unverified_forms_get_a_cookie_only_from_the_launch_page() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let before = jar(&browser);
@@ -267,7 +267,7 @@ async fn an_unverified_form_gets_its_cookie_only_when_our_own_page_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_of_another_site_leave_five_cookies_and_the_session() {
+async fn cross_site_links_leave_at_most_five_cookies_and_keep_the_session() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let headers = [
@@ -289,7 +289,7 @@ async fn links_of_another_site_leave_five_cookies_and_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visit_that_another_site_forces_sets_no_cookie_and_removes_none() {
+async fn cross_site_navigations_change_no_cookie() {
     let app = TestApp::start().await;
     let browser = app.browser();
     browser.navigate(&format!("/auth/hubspot/start?origin={HOST}"), &[]).await;
@@ -311,7 +311,7 @@ async fn a_visit_that_another_site_forces_sets_no_cookie_and_removes_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_launch_page_goes_on_for_our_own_form_and_its_own_secrets_alone() {
+async fn the_launch_page_continues_only_for_its_own_form_and_secrets() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let launch = page.post_unverified(&popup).await;
@@ -353,7 +353,7 @@ async fn a_launch_page_goes_on_for_our_own_form_and_its_own_secrets_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_pkce_the_launch_page_goes_on_with_the_same_challenge() {
+async fn the_launch_page_continues_with_the_same_pkce_challenge() {
     let app = TestApp::with(&[("HUBSPOT_PKCE", "s256")]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let launch = page.post_unverified(&popup).await;
@@ -367,7 +367,7 @@ async fn with_pkce_the_launch_page_goes_on_with_the_same_challenge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unverified_forms_have_a_limit_of_their_own() {
+async fn unverified_forms_have_a_separate_rate_limit() {
     let app = TestApp::with(&[("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "2")]).await;
     let (page, popup) = (|| Page::new(&app.base, HOST), app.browser());
     let mut statuses = Vec::new();
@@ -381,7 +381,7 @@ async fn unverified_forms_have_a_limit_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_form_of_another_site_is_answered_with_a_cookie() {
+async fn cross_site_forms_get_no_cookie() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let body = Page::new(&app.base, HOST).form(&[]);
@@ -400,7 +400,7 @@ async fn no_form_of_another_site_is_answered_with_a_cookie() {
         "/auth/hubspot/link",
         "/api/hubspot/disconnect",
     ] {
-        // A browser sends such a form without its cookies of ours.
+        // A browser sends such a form without the service's cookies.
         for sender in ["null", "https://evil.example"] {
             let request = app
                 .browser()

@@ -1,5 +1,5 @@
-//! Whatever strangers send: queries, token answers, settings and origins made up at random, and those that somebody
-//! would make up on purpose. PROPTEST_CASES says how many of the former.
+//! Arbitrary input: queries, token responses, settings and origins generated at random, and those of an attacker.
+//! PROPTEST_CASES is the number of generated ones.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve};
 use crate::harness::browser::{encode, parameter, problem_of, send_raw};
 use crate::harness::{TestApp, sql};
 
-/// Later than any refresh, however long a token is said to live.
+/// Later than any refresh, for the longest lifetime of a token.
 const DUE: u64 = 60_481;
-/// The cases where PROPTEST_CASES does not say.
+/// The default of PROPTEST_CASES.
 const CASES: u32 = 48;
 
-/// Runs the property for each seed and for random values.
+/// Checks the property for each seed and for random values.
 fn hold<T: std::fmt::Debug + Clone>(
     seeds: impl IntoIterator<Item = T>,
     random: impl Strategy<Value = T>,
@@ -40,7 +40,7 @@ fn hold<T: std::fmt::Debug + Clone>(
     runner.run(&random, property).unwrap_or_else(|why| panic!("{why}"));
 }
 
-/// A text with all that parsers stumble over.
+/// Returns texts on which parsers are known to fail.
 fn odd_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -63,8 +63,8 @@ fn odd_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A query as it stands in a request line: any byte that keeps the line one line. The state itself is never in it alone,
-/// for with a code beside it that would be the true callback.
+/// Returns queries of a request line: any byte that does not end the line. The state never occurs alone, because with a
+/// code it would be the true callback.
 fn query(state: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let mut flipped = state.to_owned().into_bytes();
     flipped[20] = if flipped[20] == b'A' { b'B' } else { b'A' };
@@ -94,7 +94,7 @@ fn query(state: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
 }
 
 #[test]
-fn whatever_the_query_of_a_callback_it_has_a_stable_answer_and_consumes_nothing() {
+fn arbitrary_callback_queries_get_a_stable_response_and_consume_nothing() {
     let runtime = Runtime::new().unwrap();
     let (app, browser, authorize) = runtime.block_on(async {
         let app = TestApp::start().await;
@@ -137,7 +137,7 @@ fn whatever_the_query_of_a_callback_it_has_a_stable_answer_and_consumes_nothing(
                 let known = ["bad_request", "callback_incomplete", "flow_unknown"];
                 prop_assert!(known.iter().any(|known| code == format!("{known}#_")), "{}", answer);
             }
-            // It was no request at all.
+            // It was not a valid request.
             _ => prop_assert!(matches!(status, "400" | "414" | "431"), "{}", answer),
         }
         Ok(())
@@ -152,7 +152,7 @@ fn whatever_the_query_of_a_callback_it_has_a_stable_answer_and_consumes_nothing(
 }
 
 #[test]
-fn whatever_names_itself_as_an_opener_none_but_the_listed_begins_anything() {
+fn arbitrary_openers_start_nothing_unless_listed() {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(TestApp::start());
     let browser = app.browser();
@@ -193,7 +193,7 @@ fn whatever_names_itself_as_an_opener_none_but_the_listed_begins_anything() {
     });
 }
 
-/// JSON of any shape.
+/// Returns JSON of any shape.
 fn odd_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -211,14 +211,14 @@ fn odd_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Refresh tokens that are none, so that the old one has to stay.
+/// Returns invalid refresh tokens, so that the old one is kept.
 fn useless_token() -> impl Strategy<Value = Value> {
     let others =
         [json!(null), json!(""), json!(17), json!("na1-\n"), json!("n".repeat(4097)), json!(["na1-x"])];
     select(others.to_vec())
 }
 
-/// A token answer in which everything may be odd.
+/// Returns token responses with arbitrary fields.
 fn token_answer(refresh: impl Strategy<Value = Value>) -> impl Strategy<Value = String> {
     let names = ["access_token", "expires_in", "scopes", "scope", "hub_id", "token_type", "error", "status"];
     let fields = vec((select(names.to_vec()), odd_json()), 0..6).prop_map(|fields| {
@@ -269,7 +269,7 @@ fn order(hubspot: &FakeHubSpot, kind: Kind, body: String) {
 }
 
 #[test]
-fn whatever_hubspot_answers_to_a_refresh_the_connection_is_kept_and_the_next_one_works() {
+fn arbitrary_refresh_responses_keep_the_connection() {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(async {
         let app = TestApp::with(LONG_SESSIONS).await;
@@ -300,7 +300,7 @@ fn whatever_hubspot_answers_to_a_refresh_the_connection_is_kept_and_the_next_one
 }
 
 #[test]
-fn whatever_hubspot_answers_to_a_code_the_person_is_told_and_can_connect() {
+fn arbitrary_code_exchange_responses_are_reported_and_can_be_retried() {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(TestApp::with(LONG_SESSIONS));
     let connects = |body: &str| body.replacen('{', "{\"refresh_token\":\"na1-r\",", 1);
@@ -313,7 +313,7 @@ fn whatever_hubspot_answers_to_a_code_the_person_is_told_and_can_connect() {
             let one = browser.connect(&app, Some(HOST), approve(ACME));
             tokio::time::timeout(Duration::from_secs(8), one).await
         });
-        let done = done.map_err(|_| TestCaseError::fail("the person waits"))?;
+        let done = done.map_err(|_| TestCaseError::fail("the user waits"))?;
         let message = &done["message"];
         let code = message["error"]["code"].as_str().unwrap_or_default();
         let known = ["provider_bad_response", "no_refresh_token", "provider_refused"];
@@ -328,7 +328,7 @@ fn whatever_hubspot_answers_to_a_code_the_person_is_told_and_can_connect() {
     });
 }
 
-/// Every variable, as `print env` lists them.
+/// Returns every variable that `print env` lists.
 fn variables() -> Vec<String> {
     let example = example_env();
     let lines = example.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
@@ -337,7 +337,7 @@ fn variables() -> Vec<String> {
 }
 
 #[test]
-fn whatever_the_settings_every_problem_names_its_variable_and_shows_no_secret() {
+fn arbitrary_settings_are_reported_by_variable_without_secrets() {
     const SECRETS: [&str; 4] = ["HUBSPOT_CLIENT_SECRET", "ENCRYPTION_KEYS", "APP_SECRET", "DATABASE_URL"];
     const MARK: &str = "hunter2hunter2";
     let names = variables();
@@ -392,7 +392,7 @@ fn whatever_the_settings_every_problem_names_its_variable_and_shows_no_secret() 
     });
 }
 
-/// Texts that are nearly origins, or addresses.
+/// Returns texts that are nearly origins or URLs.
 fn address() -> impl Strategy<Value = String> {
     let scheme = prop_oneof![
         4 => select(vec!["http://", "https://"]).prop_map(str::to_owned),
@@ -413,7 +413,7 @@ fn address() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn whatever_is_taken_for_an_origin_is_the_very_origin_that_browsers_see_in_it() {
+fn accepted_origins_equal_the_origin_that_browsers_parse() {
     let listed = AllowedOrigins::new(vec![Origin::parse(HOST).unwrap()]);
     let seeds = [
         "https://0x7f.1",
@@ -441,7 +441,7 @@ fn whatever_is_taken_for_an_origin_is_the_very_origin_that_browsers_see_in_it() 
 }
 
 #[test]
-fn whatever_is_taken_for_a_return_address_leads_to_the_very_origin() {
+fn accepted_return_urls_stay_on_their_origin() {
     let origin = Origin::parse(HOST).unwrap();
     let near = prop_oneof![
         address(),

@@ -1,4 +1,4 @@
-//! An access token for the host's backend, over HTTP: one that lives as long as was asked for, or says that it does not.
+//! Access tokens for the host's backend over HTTP: with the requested lifetime, or with a warning.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
 
-/// A backend with a key, and one connection to borrow the token of.
+/// A backend with a key and one connection.
 struct Backend<'a> {
     app: &'a TestApp,
     key: String,
@@ -50,7 +50,7 @@ fn max_age(answer: &Answer) -> u64 {
     answer.header("cache-control").strip_prefix("private, max-age=").unwrap().parse().unwrap()
 }
 
-/// Sends a request and hangs up without waiting for the answer.
+/// Sends a request and disconnects without waiting for the response.
 fn send_and_hang_up(app: &TestApp, method: &str, path: &str, key: &str) {
     use std::io::Write;
     let host = app.base.trim_start_matches("http://").to_owned();
@@ -60,7 +60,7 @@ fn send_and_hang_up(app: &TestApp, method: &str, path: &str, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disconnect_whose_caller_hangs_up_is_a_whole_one() {
+async fn disconnects_complete_when_the_caller_disconnects() {
     let app = TestApp::start().await;
     let key = app.api_key("tokens:read connections:write").await;
     for _ in 0..20 {
@@ -68,18 +68,21 @@ async fn a_disconnect_whose_caller_hangs_up_is_a_whole_one() {
         let id = app.database.column(sql::ID).await;
         let path = format!("/api/hubspot/connections/{id}");
         let token = format!("{path}/token");
-        // It is remembered from here on, where it may be.
+        // It is cached from here on, where caching is possible.
         assert_eq!(app.api(&key, Method::GET, &token, None).await.status, 200);
         send_and_hang_up(&app, "DELETE", &path, &key);
         eventually("it is gone", async || app.database.count(sql::CONNECTIONS).await == 0).await;
-        eventually("no token is lent", async || app.api(&key, Method::GET, &token, None).await.status == 404)
+        eventually("no token is returned", async || {
+            app.api(&key, Method::GET, &token, None).await.status == 404
+        })
+        .await;
+        eventually("HubSpot gets the revocation", async || app.hubspot.current_refresh_token(ACME).is_none())
             .await;
-        eventually("HubSpot is told", async || app.hubspot.current_refresh_token(ACME).is_none()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_borrows_a_token_that_works_at_hubspot() {
+async fn backends_get_an_access_token_that_hubspot_accepts() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -106,7 +109,7 @@ async fn a_backend_borrows_a_token_that_works_at_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_the_token_is_told_so_for_as_long_as_it_lives_long_enough() {
+async fn callers_with_the_current_token_get_304_while_it_lives_long_enough() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -114,7 +117,7 @@ async fn whoever_has_the_token_is_told_so_for_as_long_as_it_lives_long_enough() 
     app.advance(1000);
     let known = backend.access_token_unless(&format!("\"other\", {tag}"), 60).await;
     assert_eq!((known.status, known.body.as_str(), known.header("etag")), (304, "", tag.as_str()));
-    assert_eq!(max_age(&known), 740, "what is kept is kept no longer than it does");
+    assert_eq!(max_age(&known), 740, "the cache lifetime ends with the token");
     assert_eq!(backend.access_token_unless("\"other\"", 60).await.status, 200);
     assert_eq!(backend.access_token_unless("*", 60).await.status, 304);
     app.advance(740);
@@ -125,12 +128,16 @@ async fn whoever_has_the_token_is_told_so_for_as_long_as_it_lives_long_enough() 
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
     let short = backend.access_token(60).await;
     let again = backend.access_token_unless(short.header("etag"), 60).await;
-    assert_eq!((short.status, again.status), (200, 200), "a token that is short of life is told each time");
+    assert_eq!(
+        (short.status, again.status),
+        (200, 200),
+        "a token with a short lifetime is returned each time"
+    );
     assert_eq!(max_age(&again), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_asked_for_is_kept_or_warned_of_whatever_hubspot_does() {
+async fn the_requested_lifetime_is_met_or_warned_of() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -156,14 +163,14 @@ async fn what_is_asked_for_is_kept_or_warned_of_whatever_hubspot_does() {
         let token_body = answer.json();
         let is_short = token_body["expires_in"].as_u64().unwrap() < min_ttl;
         assert_eq!(warned(&token_body).contains(&"expires_soon"), is_short, "round {round}: {token_body}");
-        assert!(token_body["expires_in"].as_u64().unwrap() > 0, "an expired token is never lent");
+        assert!(token_body["expires_in"].as_u64().unwrap() > 0, "an expired token is never returned");
         if is_short { warned_of += 1 } else { kept += 1 }
     }
     assert!(warned_of > 5 && kept > 20, "{warned_of} and {kept}: both happen");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_lent_through_an_outage_and_then_it_is_said_when_to_ask_again() {
+async fn backends_get_tokens_during_an_outage_and_then_retry_after() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -187,7 +194,7 @@ async fn a_token_is_lent_through_an_outage_and_then_it_is_said_when_to_ask_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_said_why_there_is_no_token_and_what_to_do() {
+async fn missing_access_tokens_are_reported_with_reason_and_remedy() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let person = app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -207,10 +214,10 @@ async fn it_is_said_why_there_is_no_token_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_token_is_not_lent() {
+async fn damaged_access_tokens_are_not_returned() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
-    // It opens, but it is another secret of another kind.
+    // It can be decrypted, but it is another secret of another kind.
     app.database.update(sql::CONNECTIONS, "access_sealed = refresh_sealed").await;
     let backend = Backend::of(&app).await;
     let answer = backend.access_token(60).await;
@@ -218,7 +225,7 @@ async fn a_damaged_token_is_not_lent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lacks_in_a_connection_is_warned_of() {
+async fn missing_scopes_and_unknown_accounts_are_warned_of() {
     let app = TestApp::with(&[("HUBSPOT_OPTIONAL_SCOPES", "automation")]).await;
     app.connected(GLOBEX).await;
     app.database.update(sql::CONNECTIONS, "portal_id = NULL").await;
@@ -229,7 +236,7 @@ async fn what_lacks_in_a_connection_is_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_and_malformed_ids_are_alike_and_a_bad_life_is_refused() {
+async fn unknown_and_malformed_ids_look_alike_and_invalid_lifetimes_are_refused() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let mut backend = Backend::of(&app).await;
@@ -250,12 +257,12 @@ async fn unknown_and_malformed_ids_are_alike_and_a_bad_life_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_key_that_may_read_tokens_gets_one() {
+async fn access_tokens_require_a_key_with_the_token_scope() {
     let app = TestApp::start().await;
     let person = app.connected(ACME).await;
     let backend = Backend::of(&app).await;
     let path = format!("/api/hubspot/connections/{}/token", backend.id);
-    assert_eq!(person.get(&path).await.status, 401, "the person's own cookie does not count");
+    assert_eq!(person.get(&path).await.status, 401, "the user's own cookie does not count");
     let other = app.api_key("connections:read connections:write sessions:write proxy webhooks").await;
     let answer = app.api(&other, Method::GET, &path, None).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("api_key_scope_missing")));
@@ -263,7 +270,7 @@ async fn only_a_key_that_may_read_tokens_gets_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_remembered_is_forgotten_with_every_change() {
+async fn cached_rows_are_dropped_with_every_change() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let person = app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -276,9 +283,9 @@ async fn what_is_remembered_is_forgotten_with_every_change() {
     assert_eq!((again["generation"].as_i64(), again["expires_in"].as_u64()), (Some(3), Some(1800)));
 }
 
-/// Fifty backends ask at once, on PostgreSQL three processes in turn.
+/// Fifty backends ask concurrently, on PostgreSQL three processes in turn.
 #[tokio::test(flavor = "multi_thread")]
-async fn however_many_ask_of_however_many_replicas_hubspot_is_asked_once() {
+async fn concurrent_token_requests_on_several_replicas_refresh_once() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
@@ -302,8 +309,8 @@ async fn however_many_ask_of_however_many_replicas_hubspot_is_asked_once() {
                 let url =
                     format!("{}/api/hubspot/connections/{}/token", bases[number % bases.len()], backend.id);
                 let request = client.get(url).header("host", &host).bearer_auth(&backend.key);
-                // Opening many connections to a database at once may take longer than a busy machine has: a backend
-                // that is told so asks again.
+                // Opening many connections to a database concurrently may take longer than a busy machine allows: a
+                // backend with such an error retries.
                 tokio::spawn(async move {
                     loop {
                         let answer = request.try_clone().unwrap().send().await.unwrap().text().await.unwrap();
@@ -329,7 +336,7 @@ async fn however_many_ask_of_however_many_replicas_hubspot_is_asked_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token_reads_are_counted_for_each_key_with_their_outcome() {
+async fn token_reads_are_counted_per_key_and_outcome() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let (one, other) = (Backend::of(&app).await, Backend::of(&app).await);
@@ -348,7 +355,7 @@ async fn token_reads_are_counted_for_each_key_with_their_outcome() {
     for (key, outcome, count) in
         [(&one.key, "ok", 2), (&one.key, "not_modified", 1), (&other.key, "ok", 1), (&other.key, "failed", 1)]
     {
-        // A key begins with the first digits of its id.
+        // A key starts with the first digits of its id.
         let start = format!("{{key=\"{}-", key.split('_').nth(2).expect("an id"));
         let end = format!(",outcome=\"{outcome}\"}} {count}");
         let series = counted.iter().filter(|line| line.starts_with(&start) && line.ends_with(&end));

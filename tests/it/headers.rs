@@ -1,4 +1,4 @@
-//! What goes with every answer: security headers, cookies, request ids; and what our own scripts never do.
+//! The headers of every response: security headers, cookies, request ids; and the rules of the service's own scripts.
 
 use reqwest::Method;
 use serde_json::json;
@@ -36,7 +36,7 @@ fn assert_hardened(answer: &Answer, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_carries_the_security_headers_whatever_its_status() {
+async fn every_response_has_the_security_headers() {
     let app = TestApp::start().await;
     let (browser, stranger) = (app.connected(ACME).await, app.browser());
     for (path, status) in [
@@ -75,7 +75,7 @@ async fn every_answer_carries_the_security_headers_whatever_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_database_carries_the_security_headers_and_tells_nothing_of_it() {
+async fn responses_during_a_database_outage_have_the_security_headers_and_no_details() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     app.database.hide(sql::CONNECTIONS).await;
@@ -92,7 +92,7 @@ async fn an_answer_without_a_database_carries_the_security_headers_and_tells_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_the_session_table_carries_the_security_headers() {
+async fn responses_without_the_session_table_have_the_security_headers() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let app = app.restarted(&[]).await;
@@ -107,7 +107,7 @@ async fn an_answer_without_the_session_table_carries_the_security_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn popup_pages_keep_their_opener_and_pages_that_open_popups_keep_theirs() {
+async fn popup_pages_and_opening_pages_keep_their_opener_relation() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     for (path, policy) in [
@@ -126,7 +126,7 @@ async fn popup_pages_keep_their_opener_and_pages_that_open_popups_keep_theirs() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_https_browsers_are_told_to_stay_there() {
+async fn hsts_is_sent_behind_https() {
     for (subdomains, policy) in [("off", "max-age=63072000"), ("on", "max-age=63072000; includesubdomains")] {
         assert_stays_secure(subdomains, policy).await;
     }
@@ -146,8 +146,8 @@ async fn assert_stays_secure(subdomains: &str, policy: &str) {
     }
 }
 
-/// A cookie line with nothing missing and nothing more: of a host of its own, out of reach of scripts, sent over
-/// secure lines alone, and not with requests that other sites make in the background.
+/// Asserts that a cookie line is complete and has no more: host-only, not readable by scripts, only over secure
+/// connections, and not sent with background requests of other sites.
 fn assert_strict(line: &str) {
     let mut parts = line.split("; ");
     let (name, value) = parts.next().and_then(|pair| pair.split_once('=')).expect("name=value");
@@ -160,7 +160,7 @@ fn assert_strict(line: &str) {
         parts.partition(|part| ["HttpOnly", "Secure", "SameSite=Lax", "Path=/"].contains(part));
     others.sort_unstable();
     assert_eq!(others, ["HttpOnly", "Path=/", "SameSite=Lax", "Secure"], "{line}");
-    // A removal says so in both ways that there are.
+    // A removal has both attributes.
     rest.retain(|part| !(value.is_empty() && part.starts_with("Expires=")));
     let allowed = match (flow, value) {
         (_, "") => vec!["Max-Age=0"],
@@ -197,7 +197,7 @@ async fn every_cookie_is_strict_on_every_route() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_begin_come_back_and_log_out_touch_cookies() {
+async fn only_start_callback_and_logout_change_cookies() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let unreadable = app.browser();
@@ -236,7 +236,7 @@ async fn request_id(browser: &Browser, given: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_id_is_kept_if_it_is_harmless_and_replaced_if_it_is_not() {
+async fn harmless_request_ids_are_kept_and_others_replaced() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let harmless = "3f2504e0-4f89-11d3-9a0c-0305e82c3301";
@@ -261,7 +261,7 @@ async fn a_request_id_is_kept_if_it_is_harmless_and_replaced_if_it_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_scripts_post_to_one_named_origin_and_write_no_markup() {
+async fn scripts_post_to_one_named_origin_and_write_no_markup() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let mut posts = 0;

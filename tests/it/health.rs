@@ -1,4 +1,4 @@
-//! Live and ready: what orchestrators and operators are told when something else is in trouble.
+//! Liveness and readiness: the reports to orchestrators and operators when another part fails.
 
 use fake_hubspot::{Fault, Kind, Rule};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn a_healthy_service_is_live_and_ready() {
     assert_eq!(ready(&app).await, (200, healthy));
 }
 
-/// The status of a request for this host on the admin listener.
+/// Returns the status of a request for this host on the admin listener.
 async fn admin_status(app: &TestApp, path: &str, hosts: &[&str]) -> String {
     let mut wire = Wire::to(&app.admin).await;
     let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
@@ -67,7 +67,7 @@ async fn the_admin_listener_refuses_hosts_that_are_not_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_listener_on_every_address_is_called_by_any_address_and_by_no_other_name() {
+async fn an_admin_listener_on_all_addresses_accepts_any_ip_address_as_host() {
     let app = TestApp::with(&[("ADMIN_ADDR", "0.0.0.0:0")]).await;
     for host in ["10.1.2.3:9464", "[2001:db8::1]:9464", "127.0.0.1"] {
         assert_eq!(admin_status(&app, "/readyz", &[host]).await, "200", "{host}");
@@ -76,7 +76,7 @@ async fn an_admin_listener_on_every_address_is_called_by_any_address_and_by_no_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_of_hubspots_is_told_and_does_not_take_the_service_out_of_rotation() {
+async fn hubspot_failures_are_reported_and_keep_the_service_ready() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     for fault in [Fault::CloseBeforeAnswer, Fault::HalfBody] {
@@ -97,7 +97,7 @@ async fn trouble_of_hubspots_is_told_and_does_not_take_the_service_out_of_rotati
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_database_the_service_is_live_but_not_ready_and_says_so_to_everyone() {
+async fn without_a_database_the_service_is_live_but_not_ready() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     app.store.database().close().await;
@@ -123,7 +123,7 @@ async fn without_its_database_the_service_is_live_but_not_ready_and_says_so_to_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_whose_flow_cannot_be_read_consumes_nothing() {
+async fn callbacks_whose_flow_cannot_be_read_consume_nothing() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
@@ -144,7 +144,7 @@ async fn a_connect_whose_flow_cannot_be_read_consumes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token() {
+async fn a_database_failure_after_the_token_response_loses_no_token() {
     let options = fake_hubspot::Options {
         rotate_refresh_tokens: true,
         reject_reused_refresh_tokens: true,
@@ -161,7 +161,7 @@ async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token()
     app.database.hide(sql::REFRESH_JOBS).await;
     app.hubspot.release();
     tokio::time::sleep(std::time::Duration::from_millis(800)).await;
-    assert!(!refresh.is_finished(), "it insists");
+    assert!(!refresh.is_finished(), "it retries the write");
     app.database.unhide(sql::REFRESH_JOBS).await;
     refresh.await.unwrap();
     assert_eq!(app.database.generation().await, 2);

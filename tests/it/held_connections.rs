@@ -1,5 +1,5 @@
-//! Clients that hold connections and polls open: every state of a connection ends, one client has a share of them, and a
-//! read ends with its caller.
+//! Clients that hold connections and polls open: every state of a connection ends, one client has a share of them, and
+//! a read ends with its caller.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,15 +17,15 @@ use crate::harness::database::TestDatabase;
 use crate::harness::page::Page;
 use crate::harness::process::{Process, eventually};
 
-/// How long a silent connection may stay open: the promise, a second for each of two coarse clocks, and some for a
-/// machine that is busy.
+/// The longest time for which a silent connection may stay open: the documented limit, a second for each of two coarse
+/// clocks, and a margin for a busy machine.
 const GONE_AFTER: Duration = Duration::from_secs(37);
 
 fn address(base: &str) -> SocketAddr {
     base.trim_start_matches("http://").replace("localhost", "127.0.0.1").parse().unwrap()
 }
 
-/// The value of a metric; zero if it is not there.
+/// Returns the value of a metric; zero if it is missing.
 async fn figure(admin: &str, name: &str) -> u64 {
     let figures = Browser::new(admin).get("/metrics").await.body;
     let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -36,7 +36,7 @@ async fn waiting(app: &TestApp) -> u64 {
     figure(&app.admin, "hubspot_connect_waiting").await
 }
 
-/// A connection from this loopback address.
+/// Connects from this loopback address.
 async fn connect_from(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((source, 0).into())?;
@@ -44,7 +44,7 @@ async fn connect_from(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpSt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_connection_is_closed_in_every_state() {
+async fn silent_connections_are_closed_in_every_state() {
     let app = TestApp::with(&[("KEEP_ALIVE_SECONDS", "20")]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
@@ -87,20 +87,20 @@ async fn a_silent_connection_is_closed_in_every_state() {
     for (at, mut tcp) in held.into_iter().enumerate() {
         let left = GONE_AFTER.saturating_sub(began.elapsed());
         let (state, mut heard) = (states[at / 3].0, Vec::new());
-        // However much is still in the buffers, the connection is at its end; a reset is one too.
+        // However much is still in the buffers, the connection is at its end; a reset is an end too.
         let end = tokio::time::timeout(left, tcp.read_to_end(&mut heard)).await;
         assert!(end.is_ok(), "still open after {:?}: {state}", began.elapsed());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_trickles_in_after_a_request_is_cut_off() {
+async fn slow_request_heads_on_keep_alive_time_out() {
     let app = TestApp::start().await;
     let host = app.base.trim_start_matches("http://").to_owned();
     let mut tcp = TcpStream::connect(address(&app.base)).await.unwrap();
     let began = Instant::now();
     let mut text = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\nGET /livez?").into_bytes();
-    // A byte now and then keeps no connection open. It is closed when a write or a read says so.
+    // A byte now and then keeps no connection open. A failed write or read shows that it is closed.
     while began.elapsed() < Duration::from_secs(30) {
         if tcp.write_all(&text).await.is_err() {
             return;
@@ -117,7 +117,7 @@ async fn a_head_that_trickles_in_after_a_request_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_or_sends_ahead_costs_no_more_than_its_buffers() {
+async fn clients_that_do_not_read_or_pipeline_cost_only_their_buffers() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     for (path, requests) in [("/api/openapi.json", 16), ("/api/hubspot/status", 2000)] {
@@ -128,10 +128,10 @@ async fn a_client_that_does_not_read_or_sends_ahead_costs_no_more_than_its_buffe
         let mut held = Vec::new();
         for _ in 0..100 {
             let tcp = TcpSocket::new_v4().unwrap();
-            // A small window, so that what is not read stays with the service.
+            // A small window, so that unread bytes stay with the service.
             tcp.set_recv_buffer_size(4096).unwrap();
             let mut tcp = tcp.connect(address(&process.base)).await.unwrap();
-            // As much as the service takes at once.
+            // As much as the service accepts at once.
             let _ = tokio::time::timeout(Duration::from_millis(10), tcp.write_all(text.as_bytes())).await;
             held.push(tcp);
         }
@@ -145,7 +145,7 @@ async fn a_client_that_does_not_read_or_sends_ahead_costs_no_more_than_its_buffe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_client_address_has_its_share_of_the_connections() {
+async fn each_client_address_has_a_share_of_the_connections() {
     let app = TestApp::with(&[("MAX_CONNECTIONS_PER_CLIENT", "16")]).await;
     let (greedy, to) = (Ipv4Addr::new(127, 0, 0, 2), address(&app.base));
     let host = app.base.trim_start_matches("http://").to_owned();
@@ -173,7 +173,7 @@ async fn one_client_address_has_its_share_of_the_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trusted_proxy_may_have_as_many_connections_as_there_are() {
+async fn trusted_proxies_may_use_all_connections() {
     let variables = [("MAX_CONNECTIONS_PER_CLIENT", "16"), ("TRUSTED_PROXIES", "127.0.0.0/8")];
     let app = TestApp::with(&variables).await;
     let mut held = Vec::new();
@@ -184,7 +184,7 @@ async fn a_trusted_proxy_may_have_as_many_connections_as_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_ends_with_its_caller() {
+async fn polls_end_with_their_caller() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
@@ -210,7 +210,7 @@ async fn a_poll_ends_with_its_caller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_without_a_session_is_answered_at_once_and_told_when_to_ask_again() {
+async fn polls_without_a_session_return_at_once_with_retry_after() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let tag = browser.get("/api/hubspot/status").await.header("etag").to_owned();
@@ -222,7 +222,7 @@ async fn a_poll_without_a_session_is_answered_at_once_and_told_when_to_ask_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_does_not_wait_once_its_client_has_sent_more() {
+async fn polls_do_not_wait_when_their_client_has_sent_more() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
@@ -235,7 +235,7 @@ async fn a_poll_does_not_wait_once_its_client_has_sent_more() {
     let mut tcp = TcpStream::connect(address(&app.base)).await.unwrap();
     tcp.write_all(poll.as_bytes()).await.unwrap();
     eventually("it waits", || async { waiting(&app).await == 1 }).await;
-    // Behind this byte the service could not notice that the client has gone.
+    // Behind this byte the service could not notice that the client has disconnected.
     tcp.write_all(b"G").await.unwrap();
     let mut heard = [0; 1024];
     let length = tcp.read(&mut heard).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_poll_does_not_wait_once_its_client_has_sent_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_so_many_polls_wait_for_one_flow() {
+async fn waiting_polls_per_flow_are_limited() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
@@ -273,7 +273,7 @@ async fn only_so_many_polls_wait_for_one_flow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_waits_for_no_poll_and_no_idle_connection() {
+async fn shutdown_does_not_wait_for_polls_and_idle_connections() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     let process = Process::serve(&settle(&hubspot, &database, &[]));

@@ -1,4 +1,4 @@
-//! The names that the service answers by, and HEAD.
+//! The accepted Host names, and HEAD.
 
 use reqwest::Method;
 
@@ -13,7 +13,7 @@ fn host_of(app: &TestApp) -> &str {
     app.base.strip_prefix("http://").unwrap()
 }
 
-/// Sends a request line and a Host header; the answer's head and body.
+/// Sends a request line and a Host header; returns head and body of the response.
 async fn ask(app: &TestApp, line: &str, host: &str) -> (String, String) {
     let request = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let address = format!("http://{}", value(&app.variables, "SERVER_ADDR"));
@@ -27,7 +27,7 @@ fn status(head: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_default_port_of_a_url_may_be_named() {
+async fn host_headers_may_name_the_default_port() {
     let variables = [
         ("PUBLIC_URL", "https://connect.example.com"),
         ("HUBSPOT_REDIRECT_URI", "https://connect.example.com/auth/hubspot/callback"),
@@ -46,7 +46,7 @@ async fn the_default_port_of_a_url_may_be_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_says_which_host_is_expected() {
+async fn refused_hosts_are_answered_with_the_expected_host() {
     let app = TestApp::start().await;
     for path in ["/login", "/api/hubspot/status"] {
         let (head, body) = ask(&app, &format!("GET {path}"), "evil.example").await;
@@ -56,7 +56,7 @@ async fn a_refusal_says_which_host_is_expected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alternate_host_is_for_the_api_alone() {
+async fn alternate_hosts_serve_only_the_api() {
     let app = TestApp::with(&[ALTERNATE]).await;
     app.connected(ACME).await;
     let key = app.api_key("connections:read").await;
@@ -75,7 +75,7 @@ async fn an_alternate_host_is_for_the_api_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_is_answered_like_get_without_a_body() {
+async fn head_requests_are_answered_like_get_without_a_body() {
     let app = TestApp::start().await;
     let host = host_of(&app);
     let fields = |head: &str| -> Vec<String> {
@@ -108,7 +108,7 @@ async fn head_is_answered_like_get_without_a_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_begins_and_finishes_nothing() {
+async fn head_requests_start_and_finish_nothing() {
     let app = TestApp::with(&[("MARKETPLACE_INSTALLS", "on")]).await;
     for path in ["/auth/hubspot/start", "/auth/hubspot/callback?code=x&state=y", "/install/hubspot?code=x"] {
         let (head, _) = ask(&app, &format!("HEAD {path}"), host_of(&app)).await;
@@ -118,19 +118,19 @@ async fn head_begins_and_finishes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_is_kept_for_as_long_as_is_configured() {
+async fn idle_connections_are_kept_for_the_configured_time() {
     let app = TestApp::with(&[("KEEP_ALIVE_SECONDS", "2")]).await;
     let request = format!("GET /livez HTTP/1.1\r\nHost: {}\r\n\r\n", host_of(&app));
     let began = std::time::Instant::now();
     let heard = send_raw(&app.base, request.as_bytes()).await;
     assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
-    // The client's own patience is ten seconds.
+    // The client's own timeout is ten seconds.
     let lasted = began.elapsed().as_secs_f64();
     assert!((1.5..9.0).contains(&lasted), "{lasted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_host_is_logged_with_the_expected_one_and_not_without_end() {
+async fn refused_hosts_are_logged_with_the_expected_host_and_a_limit() {
     let (_database, variables, _hubspot, _clock) = TestApp::start().await.stopped().await;
     let service = Process::serve(&changed(&variables, "LOG_FORMAT", "json"));
     let port = service.base.rsplit(':').next().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! A request with an idempotency key is done once, however often it is sent.
+//! A request with an idempotency key runs once, however often it is sent.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -30,7 +30,7 @@ async fn first(services: &Services, caller: ApiKeyId, key: &str, what: &[u8]) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_request_gets_the_first_answer_and_nobody_elses() {
+async fn repeated_requests_get_the_first_response_of_the_same_caller() {
     let app = TestApp::start().await;
     let random = Random::system();
     let (caller, stranger) = (ApiKeyId::random(&random), ApiKeyId::random(&random));
@@ -43,13 +43,13 @@ async fn the_second_request_gets_the_first_answer_and_nobody_elses() {
     assert_eq!(again, answer());
     let other = app.services.platform.idempotency.once(caller, "one", &[b"another body"]).await.unwrap();
     assert!(matches!(other, Once::Reused), "{other:?}");
-    // A key belongs to the API key it came with.
+    // An idempotency key belongs to its API key.
     first(&app.services, stranger, "one", b"body").await;
     first(&app.services, caller, "two", b"body").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
+async fn concurrent_requests_on_several_replicas_run_once() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Random::system());
     let replica = match app.database.is_sqlite() {
@@ -70,7 +70,7 @@ async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
+async fn interrupted_requests_run_again_after_their_lock_expires() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Random::system());
     let cut_off = first(&app.services, caller, "one", b"body").await;
@@ -79,7 +79,7 @@ async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
     assert!(matches!(busy, Once::Busy(left) if left == Duration::from_secs(1)), "{busy:?}");
     app.advance(1);
     let lease = first(&app.services, caller, "one", b"body").await;
-    // Whoever wakes up late overwrites nothing, and frees nothing.
+    // A late holder overwrites nothing, and unlocks nothing.
     let late = GivenAnswer { body: "late".to_owned(), ..answer() };
     app.services.platform.idempotency.answered(cut_off, Some(&late)).await;
     assert!(matches!(
@@ -92,7 +92,7 @@ async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_was_refused_may_be_mended_under_the_same_key() {
+async fn refused_requests_may_be_corrected_under_the_same_key() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Random::system());
     let lease = first(&app.services, caller, "one", b"wrong").await;
@@ -101,7 +101,7 @@ async fn a_request_that_was_refused_may_be_mended_under_the_same_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_sealed_and_forgotten_after_a_day() {
+async fn stored_responses_are_encrypted_and_deleted_after_a_day() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Random::system());
     let lease = first(&app.services, caller, "one", b"body").await;
@@ -116,7 +116,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
         Once::Again(_)
     ));
     app.advance(1);
-    // What is too old is not given, whether it was swept or not.
+    // An expired response is not returned, swept or not.
     let lease = first(&app.services, caller, "one", b"body").await;
     app.services.platform.idempotency.answered(lease, None).await;
     first(&app.services, caller, "two", b"body").await;
@@ -126,7 +126,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_whose_encryption_key_is_gone_is_not_made_up_by_doing_it_again() {
+async fn requests_do_not_run_again_when_the_stored_response_cannot_be_decrypted() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Random::system());
     let lease = first(&app.services, caller, "one", b"body").await;
@@ -137,7 +137,7 @@ async fn an_answer_whose_encryption_key_is_gone_is_not_made_up_by_doing_it_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_none_is_refused_with_what_is_wrong_about_it() {
+async fn invalid_idempotency_keys_are_refused_with_the_reason() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write").await;
     let long = "k".repeat(256);
@@ -166,7 +166,7 @@ async fn a_key_that_is_none_is_refused_with_what_is_wrong_about_it() {
 
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
 
-/// Makes a connect session under an idempotency key.
+/// Creates a connect session with an idempotency key.
 async fn make(app: &TestApp, api_key: &str, key: &str, body: &str) -> Answer {
     let request = app
         .browser()
@@ -179,7 +179,7 @@ async fn make(app: &TestApp, api_key: &str, key: &str, body: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_session_is_made_once_and_its_token_told_again_to_the_same_backend_alone() {
+async fn connect_sessions_are_created_once_and_their_token_repeated_only_to_the_same_key() {
     let app = TestApp::start().await;
     let (ours, other) = (app.api_key("sessions:write").await, app.api_key("sessions:write").await);
     let body = r#"{"external_user_id": "user_1"}"#;
@@ -206,7 +206,7 @@ async fn a_connect_session_is_made_once_and_its_token_told_again_to_the_same_bac
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_at_once_one_is_done_and_the_others_wait_or_get_its_answer() {
+async fn concurrent_requests_run_once_and_others_wait_for_the_response() {
     let app = Arc::new(TestApp::start().await);
     let api_key = app.api_key("sessions:write").await;
     let mut asked = tokio::task::JoinSet::new();
@@ -229,7 +229,7 @@ async fn of_many_at_once_one_is_done_and_the_others_wait_or_get_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_refused_is_not_remembered() {
+async fn refused_requests_are_not_stored() {
     let app = TestApp::start().await;
     let (weak, good) = (app.api_key("proxy").await, app.api_key("sessions:write").await);
     let body = r#"{"external_user_id": "user_1"}"#;
@@ -248,7 +248,7 @@ async fn what_was_refused_is_not_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_caller_went_away_is_finished_and_told_to_the_one_who_comes_again() {
+async fn abandoned_requests_finish_and_a_retry_gets_the_response() {
     let app = TestApp::start().await;
     let api_key = app.api_key("sessions:write").await;
     let body = r#"{"external_user_id": "user_1"}"#;
@@ -262,7 +262,7 @@ async fn a_request_whose_caller_went_away_is_finished_and_told_to_the_one_who_co
     let mut line = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     line.write_all(head.as_bytes()).unwrap();
     drop(line);
-    // Either it was read before the line went, and is done exactly once, or it never came and is done now.
+    // Either it was read before the connection closed, and runs exactly once, or it never arrived and runs now.
     let mut answer = make(&app, &api_key, "k-1", body).await;
     while answer.status == 409 {
         tokio::task::yield_now().await;

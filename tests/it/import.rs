@@ -1,4 +1,4 @@
-//! Connections brought from elsewhere: each refresh token is used once, none is lost, and the same file may come again.
+//! Imported connections: each refresh token is used once, none is lost, and the same file may be imported again.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS};
 use crate::harness::process::{CommandOutput, changed, run};
 use crate::harness::{TestApp, eventually, sql};
 
-/// A HubSpot where somebody else has obtained refresh tokens for these accounts, and a service that is stopped.
+/// A HubSpot where another app has obtained refresh tokens for these accounts, and a stopped service.
 struct Elsewhere {
     app: Option<TestApp>,
     variables: Vec<(String, String)>,
@@ -35,7 +35,7 @@ impl Elsewhere {
         self.app.as_ref().unwrap()
     }
 
-    /// Imports these lines while the service is stopped, and starts it again.
+    /// Imports these lines while the service is stopped, and restarts it.
     async fn import(&mut self, lines: &[Value]) -> CommandOutput {
         let text: Vec<String> = lines.iter().map(Value::to_string).collect();
         self.import_text(&text.join("\n")).await
@@ -59,7 +59,7 @@ impl Elsewhere {
     }
 }
 
-/// The connections that an import has printed, by line.
+/// Returns the connections that an import has printed, by line.
 fn mapping(ended: &CommandOutput) -> Vec<Value> {
     let printed = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line"));
     let mut mapping: Vec<Value> = printed.collect();
@@ -67,7 +67,7 @@ fn mapping(ended: &CommandOutput) -> Vec<Value> {
     mapping
 }
 
-/// The last line on standard error: how many lines were imported, known and refused.
+/// Returns the last line of standard error: how many lines were imported, known and refused.
 fn summary(ended: &CommandOutput) -> &str {
     ended.stderr.lines().last().and_then(|line| line.strip_prefix("hubspot-connect: ")).unwrap_or_default()
 }
@@ -77,7 +77,7 @@ fn strict() -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
+async fn files_of_refresh_tokens_become_connections_and_may_be_imported_again() {
     let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX]).await;
     let mut first = there.line(0);
     first["portal_id"] = json!(ACME);
@@ -123,11 +123,11 @@ async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_imported_is_refreshed_and_outlives_every_session() {
+async fn imported_connections_are_refreshed_and_outlive_sessions() {
     let mut there = Elsewhere::with(strict(), &[ACME]).await;
     let lines = [there.line(0)];
     assert_eq!(there.import(&lines).await.code, Some(0));
-    // The import goes by the system's clock, the service by the test's.
+    // The import uses the system's clock, the service the test's.
     let app = there.app();
     app.database.make_refreshes_due().await;
     assert_eq!(app.refresh_due().await, 1);
@@ -135,12 +135,12 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     app.services.connections.details.fetch_missing_details().await.unwrap();
     app.advance(90 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "its person has no session here");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "its user has no session here");
     assert_eq!(summary(&there.import(&lines).await), "0 imported, 1 already known, 0 rejected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
+async fn refused_lines_are_reported_by_number_and_the_others_are_imported() {
     let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX, INITECH]).await;
     there.app().hubspot.uninstall(INITECH);
     let mut wrong = there.line(1);
@@ -176,7 +176,7 @@ async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_token_twice_in_a_file_is_used_once() {
+async fn duplicate_tokens_in_a_file_are_used_once() {
     let mut there = Elsewhere::with(strict(), &[ACME]).await;
     let lines = vec![there.line(0); 5];
     let ended = there.import(&lines).await;
@@ -190,7 +190,7 @@ async fn the_same_token_twice_in_a_file_is_used_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_another_users_connection_has_or_had_is_not_touched() {
+async fn tokens_of_another_users_connection_are_not_used() {
     for options in [Options::default(), strict()] {
         let mut there = Elsewhere::with(options, &[ACME]).await;
         let lines = [there.line(0)];
@@ -211,7 +211,7 @@ async fn a_token_that_another_users_connection_has_or_had_is_not_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_token_for_the_same_user_and_account_takes_the_place_of_the_old_one() {
+async fn a_new_token_for_the_same_user_and_account_replaces_the_old_one() {
     let mut there = Elsewhere::with(Options::default(), &[ACME, ACME]).await;
     let mut other = there.line(1);
     other["external_user_id"] = json!("user-0");
@@ -227,7 +227,7 @@ async fn another_token_for_the_same_user_and_account_takes_the_place_of_the_old_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_that_passes_is_tried_again_and_refused_credentials_end_quickly() {
+async fn transient_failures_are_retried_and_refused_credentials_end_the_import() {
     let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX]).await;
     there.app().hubspot.script(Rule::once(Kind::Refresh, Fault::CloseBeforeAnswer));
     let lines = [there.line(0)];
@@ -251,7 +251,7 @@ async fn a_failure_that_passes_is_tried_again_and_refused_credentials_end_quickl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_a_service_on_sqlite_nothing_is_imported_and_a_missing_file_is_told() {
+async fn imports_refuse_a_running_sqlite_service_and_missing_files() {
     let there = Elsewhere::with(Options::default(), &[ACME]).await;
     let file = there.folder.path().join("tokens.jsonl");
     fs::write(&file, there.line(0).to_string()).unwrap();
@@ -271,7 +271,7 @@ async fn beside_a_service_on_sqlite_nothing_is_imported_and_a_missing_file_is_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_says_everything_but_the_tokens() {
+async fn exports_contain_everything_but_tokens() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -299,7 +299,7 @@ async fn the_backend_imports_a_refresh_token_while_the_service_runs() {
     let mut line = there.line(0);
     line["metadata"] = json!({"team": "north"});
     line["portal_id"] = json!(ACME);
-    // HubSpot replaces the token at its first use: of two requests at once, one may use it.
+    // HubSpot rotates the token at its first use: of two concurrent requests, one may use it.
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let (made, second) = tokio::join!(import(line.clone()), async {
         eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
@@ -317,7 +317,7 @@ async fn the_backend_imports_a_refresh_token_while_the_service_runs() {
     assert_eq!((again.status, &again.json()["id"]), (200, &json!(id)));
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     app.assert_one_job_each().await;
-    // The reasons of refusals, and that none of them uses a token that is good.
+    // The reasons of refusals, none of which uses a valid token.
     let refused = async |line: Value| {
         let answer = import(line).await;
         (answer.status, answer.json()["code"].as_str().expect("a code").to_owned())

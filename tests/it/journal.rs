@@ -1,5 +1,5 @@
-//! Uninstalls that HubSpot tells of in its Webhooks Journal: noticed soon, believed only as far as HubSpot's own refusal
-//! bears them out, and never read past.
+//! Uninstalls in HubSpot's Webhooks Journal: detected soon, acted on only when HubSpot also refuses the grant, and
+//! never skipped.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
 use crate::harness::{TestApp, eventually, sql};
 
-/// An account that nobody has connected.
+/// An account without a connection.
 pub const STRANGER: u64 = 3_333_333;
 
 pub const ON: (&str, &str) = ("WEBHOOKS_JOURNAL", "on");
@@ -24,7 +24,7 @@ pub async fn poll(services: &Services) -> JournalPoll {
     services.marketplace.journal.read_journal().await.unwrap()
 }
 
-/// So many entries were read, and so many connections are refreshed because of them.
+/// Returns the outcome with this many entries and connections to refresh.
 pub fn read(entries: usize, concerned: usize) -> PollOutcome {
     PollOutcome::Read { entries, concerned }
 }
@@ -36,7 +36,7 @@ pub fn code(poll: &JournalPoll) -> &'static str {
     }
 }
 
-/// The customer uninstalls the app, at the time of the service's clock.
+/// Uninstalls the app from an account, at the time of the service's clock.
 pub fn uninstall(app: &TestApp, hub_id: u64) {
     app.hubspot.uninstall_at(hub_id, app.clock.now().unix_ms());
 }
@@ -46,7 +46,7 @@ pub async fn position(app: &TestApp) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_usual_way() {
+async fn uninstalls_are_detected_within_minutes_and_end_the_connection() {
     let app = reading().await;
     let browser = app.connected(ACME).await;
     let other = app.connected(GLOBEX).await;
@@ -72,14 +72,14 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_asked_of_the_journal_unless_it_is_switched_on() {
+async fn the_journal_is_not_polled_unless_enabled() {
     let app = TestApp::start().await;
     assert!(!app.services.marketplace.journal.reads_journal());
     assert!(reading().await.services.marketplace.journal.reads_journal());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscription_is_made_once() {
+async fn the_app_token_is_cached_and_the_subscription_created_once() {
     let app = reading().await;
     for _ in 0..3 {
         assert_eq!(poll(&app.services).await.outcome, read(0, 0));
@@ -89,7 +89,7 @@ async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscrip
     assert_eq!(app.hubspot.subscriptions(), 1);
     app.advance(1800 - 180 - 60);
     poll(&app.services).await;
-    assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 2, "renewed before it expires");
+    assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 2, "replaced before it expires");
     let app = app.restarted(&[]).await;
     poll(&app.services).await;
     assert_eq!(app.hubspot.subscriptions(), 1, "what is there is left alone");
@@ -103,7 +103,7 @@ async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscrip
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_hubspot_has_forgotten_is_renewed_at_once() {
+async fn rejected_app_tokens_are_replaced_at_once() {
     let app = reading().await;
     poll(&app.services).await;
     app.hubspot.forget_access_tokens();
@@ -112,7 +112,7 @@ async fn a_token_that_hubspot_has_forgotten_is_renewed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_notice_from_before_the_account_installed_again_is_ignored() {
+async fn uninstall_notices_older_than_a_reinstall_are_ignored() {
     let app = reading().await;
     poll(&app.services).await;
     let browser = app.connected(ACME).await;
@@ -127,7 +127,7 @@ async fn a_notice_from_before_the_account_installed_again_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
+async fn false_uninstall_notices_cause_one_refresh_only() {
     let app = reading().await;
     poll(&app.services).await;
     let browser = app.connected(ACME).await;
@@ -141,7 +141,7 @@ async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
+async fn uninstall_notices_do_not_disturb_refreshes_in_progress_or_backoff() {
     let app = reading().await;
     poll(&app.services).await;
     app.connected(ACME).await;
@@ -168,7 +168,7 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_connections_of_one_account_are_given_up_although_they_are_refused_together() {
+async fn uninstalled_accounts_with_many_connections_are_no_mass_refusal() {
     let app = reading().await;
     poll(&app.services).await;
     for _ in 0..6 {
@@ -185,10 +185,10 @@ async fn many_connections_of_one_account_are_given_up_although_they_are_refused_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_process_reads_until_it_is_silent_for_longer_than_its_lease() {
+async fn one_process_polls_the_journal_until_its_lease_expires() {
     let app = reading().await;
     if app.database.is_sqlite() {
-        return; // One process has the file for itself.
+        return; // An SQLite file belongs to one process.
     }
     let replica = app.replica(app.clock.clone()).await;
     assert_eq!(poll(&app.services).await.outcome, read(0, 0));
@@ -205,7 +205,7 @@ async fn one_process_reads_until_it_is_silent_for_longer_than_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_piled_up_is_read_in_portions() {
+async fn journal_backlogs_are_read_in_batches() {
     let app = reading().await;
     poll(&app.services).await;
     for account in 1..=120 {
@@ -216,7 +216,7 @@ async fn what_has_piled_up_is_read_in_portions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_reads_by_itself() {
+async fn the_journal_is_polled_in_the_background() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::migrated().await;
     let process = Process::serve(&settle(&hubspot, &database, &[ON]));

@@ -1,5 +1,4 @@
-//! What HubSpot's Webhooks Journal does wrong, and that nothing is skipped for it, nobody believed and no address gone to
-//! that leads elsewhere.
+//! Faults of HubSpot's Webhooks Journal: no entry is skipped, no false notice acted on, and no other address fetched.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::harness::{Browser, TestApp, eventually, sql};
 use crate::journal::{ON, STRANGER, code, poll, position, read, reading, uninstall};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_lost_the_lease_while_reading_stores_nothing() {
+async fn readers_that_lost_the_lease_store_nothing() {
     let app = reading().await;
     poll(&app.services).await;
     app.connected(ACME).await;
@@ -32,7 +31,7 @@ async fn whoever_lost_the_lease_while_reading_stores_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
+async fn failed_polls_skip_nothing_and_are_retried() {
     let status = |status: u16| Fault::Status { status, headers: Vec::new(), body: "{}".to_owned() };
     let json = |body: &str| Fault::Body { content_type: None, body: body.to_owned() };
     let faults = [
@@ -61,7 +60,7 @@ async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
             "journal_url_refused",
         ),
     ];
-    // An entry that cannot be had eight times is passed over.
+    // An entry that fails eight times is skipped.
     for faults in Vec::from(faults).chunks(7) {
         let app = reading().await;
         poll(&app.services).await;
@@ -88,7 +87,7 @@ async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_stays_broken_is_passed_over_after_an_hour_so_that_later_ones_are_read() {
+async fn broken_journal_files_are_skipped_after_an_hour() {
     let app = reading().await;
     poll(&app.services).await;
     app.connected(ACME).await;
@@ -108,7 +107,7 @@ async fn a_file_that_stays_broken_is_passed_over_after_an_hour_so_that_later_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_leads_elsewhere_is_not_gone_to() {
+async fn journal_files_at_other_addresses_are_not_fetched() {
     let app = reading().await;
     poll(&app.services).await;
     uninstall(&app, ACME);
@@ -123,7 +122,7 @@ async fn an_address_that_leads_elsewhere_is_not_gone_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missing_scopes_are_told_as_such_wherever_hubspot_notices_them() {
+async fn missing_journal_scopes_are_reported_for_every_call() {
     let lacking = Options { app_scopes: Vec::new(), ..Options::default() };
     let app = TestApp::with_hubspot(&[ON], lacking).await;
     assert_eq!(code(&poll(&app.services).await), "journal_scopes_missing");
@@ -137,13 +136,13 @@ async fn missing_scopes_are_told_as_such_wherever_hubspot_notices_them() {
     app.advance(1800);
     let failed = poll(&app.services).await;
     assert_eq!(code(&failed), "journal_scopes_missing");
-    assert!(failed.next_in > Duration::from_secs(800), "a person has to mend it");
+    assert!(failed.next_in > Duration::from_secs(800), "an operator has to fix it");
     let metrics = Browser::new(&app.admin).get("/metrics").await.body;
     assert!(metrics.contains(r#"hubspot_connect_journal_looks_total{outcome="our_fault"} 2"#), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offset_that_hubspot_has_forgotten_is_read_again_from_the_earliest() {
+async fn expired_offsets_restart_at_the_earliest_entry() {
     let app = reading().await;
     poll(&app.services).await;
     uninstall(&app, STRANGER);
@@ -152,14 +151,14 @@ async fn an_offset_that_hubspot_has_forgotten_is_read_again_from_the_earliest() 
     app.advance(300);
     uninstall(&app, ACME);
     app.hubspot.forget_journal_entries(1);
-    assert_eq!(poll(&app.services).await.outcome, read(2, 1), "the start anew, and the entry");
+    assert_eq!(poll(&app.services).await.outcome, read(2, 1), "the restart, and the entry");
     assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     app.hubspot.forget_journal_entries(0);
     assert_eq!(poll(&app.services).await.outcome, read(0, 0), "an empty journal has nothing new");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_says_404_where_nothing_is_new_is_not_read_again_and_again() {
+async fn journals_that_return_404_when_empty_are_not_reread() {
     let app = TestApp::with_hubspot(&[ON], Options { nothing_new_status: 404, ..Options::default() }).await;
     assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     uninstall(&app, ACME);
@@ -172,7 +171,7 @@ async fn a_journal_that_says_404_where_nothing_is_new_is_not_read_again_and_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_and_the_log_say_in_plain_words_which_scopes_are_missing() {
+async fn doctor_and_log_name_missing_journal_scopes() {
     let hubspot = FakeHubSpot::start(Options { app_scopes: Vec::new(), ..Options::default() }).await.unwrap();
     let database = TestDatabase::migrated().await;
     let variables = settle(&hubspot, &database, &[ON]);
@@ -195,7 +194,7 @@ async fn the_doctor_and_the_log_say_in_plain_words_which_scopes_are_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_tells_a_journal_that_is_empty_from_one_that_is_not_there() {
+async fn doctor_distinguishes_empty_and_missing_journals() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::migrated().await;
     let variables = settle(&hubspot, &database, &[ON]);

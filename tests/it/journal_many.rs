@@ -1,4 +1,4 @@
-//! The Webhooks Journal on a bad day: thousands of uninstalls in one file, and several processes that take turns.
+//! The Webhooks Journal under load: thousands of uninstalls in one file, and several processes that take turns.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::journal::{STRANGER, poll, position, read, reading, uninstall};
 const MANY: u64 = 5_000;
 const FIRST: u64 = 50_001;
 
-/// As many connections as that, each of an account of its own, written behind the service's back.
+/// Inserts this many connections beside the service, each of another account.
 async fn with_many_connections(app: &TestApp) {
     app.connected(ACME).await;
     let columns = "user_id, client_id, scopes, wanted_scopes, state, generation, key_id, access_sealed, refresh_sealed, \
@@ -37,7 +37,7 @@ async fn with_many_connections(app: &TestApp) {
     assert_eq!(app.database.execute(&jobs).await, MANY);
 }
 
-/// What changes jobs is counted: statements, and the transactions they belong to.
+/// Counts the changes of jobs: statements, and their transactions.
 async fn count_statements(app: &TestApp) {
     let see = format!(
         "CREATE TRIGGER see AFTER UPDATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION see()",
@@ -54,7 +54,7 @@ async fn count_statements(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_transaction() {
+async fn thousands_of_uninstalls_are_stored_in_few_statements_of_one_transaction() {
     let app = reading().await;
     poll(&app.services).await;
     with_many_connections(&app).await;
@@ -84,12 +84,12 @@ async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_tr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_slept_past_its_lease_moves_nothing_back() {
+async fn readers_that_resume_after_their_lease_do_not_move_the_offset_back() {
     let app = reading().await;
     poll(&app.services).await;
     app.advance(3600);
     let acquire = |owner: &'static str| app.store.marketplace.acquire_journal("fake-client-id", owner);
-    let late = acquire("the one").await.unwrap().expect("nobody has it");
+    let late = acquire("the one").await.unwrap().expect("it is free");
     assert_eq!(acquire("the other").await.unwrap(), None);
     app.clock.advance(JOURNAL_LEASE + Duration::from_millis(1));
     let current = acquire("the other").await.unwrap().expect("it has run out");
@@ -106,17 +106,17 @@ async fn who_has_slept_past_its_lease_moves_nothing_back() {
         app.store.marketplace.advance_journal(&late, Some("entry-1".to_owned()), Vec::new()).await.unwrap();
     assert_eq!(moved, None);
     assert_eq!(position(&app).await, "entry-2");
-    assert_eq!(acquire("the one").await.unwrap(), None, "the lease has begun anew with each entry");
+    assert_eq!(acquire("the one").await.unwrap(), None, "each entry has extended the lease");
     app.clock.advance(JOURNAL_LEASE + Duration::from_millis(1));
     let again = acquire("the one").await.unwrap().expect("it has run out");
     assert_eq!(again.position.as_deref(), Some("entry-2"), "it goes on behind what the other has read");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_overtakes_a_slow_one_skips_nothing_and_is_not_set_back() {
+async fn replicas_that_overtake_a_slow_reader_skip_nothing() {
     let app = reading().await;
     if app.database.is_sqlite() {
-        return; // One process has the file for itself.
+        return; // An SQLite file belongs to one process.
     }
     let replica = app.replica(app.clock.clone()).await;
     poll(&app.services).await;

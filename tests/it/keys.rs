@@ -1,4 +1,5 @@
-//! Keys and sealed columns: what does not fit is refused or frozen, nothing is deleted, and the right key heals.
+//! Encryption keys and encrypted columns: wrong ones are refused or suspend a connection, nothing is deleted, and the
+//! right key recovers all.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,7 @@ async fn start_with(app: TestApp, keys: &str) -> (Result<App, StartupError>, Tes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_refused_at_start_and_the_right_one_heals_everything() {
+async fn wrong_encryption_keys_are_refused_at_start_and_the_right_key_recovers() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -50,7 +51,7 @@ async fn a_wrong_key_is_refused_at_start_and_the_right_one_heals_everything() {
     assert_eq!(browser.status().await["status"], "active");
 }
 
-/// Every token as it is stored.
+/// Returns every token as stored.
 async fn fingerprint(app: &TestApp) -> String {
     let all = "MIN(access_sealed) || MAX(access_sealed) || MIN(refresh_sealed) || MAX(refresh_sealed) || \
                MIN(state) || MAX(state) || COUNT(*)";
@@ -58,7 +59,7 @@ async fn fingerprint(app: &TestApp) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_key_is_needed_as_long_as_a_row_is_sealed_under_it() {
+async fn older_keys_are_required_while_rows_use_them() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let old = value(&app.variables, "ENCRYPTION_KEYS");
@@ -80,7 +81,7 @@ async fn an_older_key_is_needed_as_long_as_a_row_is_sealed_under_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_that_waits_keeps_its_key_needed() {
+async fn older_keys_are_required_while_queued_revocations_use_them() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     app.hubspot.script(Rule::always(Kind::Revoke, Fault::CloseBeforeAnswer));
@@ -91,7 +92,7 @@ async fn a_revocation_that_waits_keeps_its_key_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_does_not_open_its_check_text_is_refused() {
+async fn keys_that_do_not_decrypt_their_check_text_are_refused() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let sealed = app.database.text_in(sql::KEY_CHECK, "check_sealed").await;
@@ -105,14 +106,14 @@ async fn a_key_that_does_not_open_its_check_text_is_refused() {
     assert_eq!(database.text_in(sql::KEY_CHECK, "check_sealed").await, other);
 }
 
-/// The same text with another character at one place.
+/// Returns the text with another character at one place.
 fn flipped(text: &str, at: usize) -> String {
     let mut bytes = text.as_bytes().to_vec();
     bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
     String::from_utf8(bytes).unwrap()
 }
 
-/// Two connections of one person, the first of which is going to be harmed.
+/// Creates two connections of one user, the first of which the test damages.
 async fn victim_and_neighbour(app: &TestApp) -> Browser {
     let browser = app.connected(ACME).await;
     browser.connect(app, Some(HOST), approve(GLOBEX)).await;
@@ -131,7 +132,7 @@ async fn assert_only_the_victim_is_frozen(app: &TestApp, browser: &Browser, what
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
+async fn tampered_refresh_tokens_suspend_only_their_connection() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = victim_and_neighbour(&app).await;
     let mut calls = 0;
@@ -143,7 +144,7 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
             "nothing" => String::new(),
             "another row's" => app.database.column_of(GLOBEX, sql::REFRESH_TOKEN).await,
             _ => {
-                // Bring the row to a newer generation, then paste what it had before.
+                // Refresh to a newer generation, then restore the older ciphertext.
                 app.advance(1261);
                 calls += app.refresh_due().await;
                 mine.clone()
@@ -161,7 +162,7 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
         let app_calls = app.hubspot.calls(Kind::Refresh);
         assert_eq!(app_calls.len(), calls, "{what}: HubSpot hears of the good one only");
         let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
-        assert_eq!(done["message"]["type"], "hubspot_auth_success", "{what}: the person heals it");
+        assert_eq!(done["message"]["type"], "hubspot_auth_success", "{what}: the user reconnects");
         browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
         let status = browser.status().await;
         assert_eq!(status["connections"].as_array().unwrap().len(), 2, "{what}");
@@ -170,7 +171,7 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_rows_whose_ciphertexts_were_swapped_never_give_each_others_token() {
+async fn swapped_ciphertexts_never_return_the_other_token() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = victim_and_neighbour(&app).await;
     app.database.swap_tokens(ACME, GLOBEX).await;
@@ -187,7 +188,7 @@ async fn two_rows_whose_ciphertexts_were_swapped_never_give_each_others_token() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_that_was_tampered_with_is_not_handed_out() {
+async fn tampered_access_tokens_are_not_returned() {
     for (harm, what) in [
         ("access_sealed = ''", "nothing"),
         ("access_sealed = refresh_sealed", "the refresh token in its place"),
@@ -205,7 +206,7 @@ async fn an_access_token_that_was_tampered_with_is_not_handed_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
+async fn damaged_access_tokens_are_detected_when_used() {
     let app = TestApp::start().await;
     app.hubspot.script(Rule::always(Kind::Introspect, Fault::CloseBeforeAnswer));
     let browser = app.connected(ACME).await;
@@ -217,7 +218,7 @@ async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_revocation_harms_nothing_else() {
+async fn damaged_revocations_affect_nothing_else() {
     let app = TestApp::start().await;
     let browser = victim_and_neighbour(&app).await;
     app.database.set_column_of(ACME, sql::REFRESH_TOKEN, "x").await;
@@ -237,7 +238,7 @@ async fn a_damaged_revocation_harms_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_verifier_fails_its_own_connect_alone() {
+async fn damaged_verifiers_fail_only_their_flow() {
     let app = TestApp::with(&[("HUBSPOT_PKCE", "s256")]).await;
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
@@ -252,7 +253,7 @@ async fn a_damaged_verifier_fails_its_own_connect_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sealed_column_cannot_be_null() {
+async fn encrypted_columns_cannot_be_null() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let db = app.database.connect().await;
@@ -264,7 +265,7 @@ async fn a_sealed_column_cannot_be_null() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_missing_while_it_runs_is_waited_for() {
+async fn rows_of_a_missing_key_wait_until_it_is_configured() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let key_id = app.database.column(sql::KEY_ID).await;
@@ -281,7 +282,7 @@ async fn a_key_that_is_missing_while_it_runs_is_waited_for() {
     assert_eq!(app.database.generation().await, 2);
 }
 
-/// The service with a new key in front of the one it had.
+/// Restarts the service with a new key before its current one.
 async fn with_a_new_key(app: TestApp) -> (TestApp, String, String) {
     let old = value(&app.variables, "ENCRYPTION_KEYS");
     let new = new_key();
@@ -299,11 +300,11 @@ async fn under(app: &TestApp, key: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_is_stored_moves_to_a_new_key_beside_the_running_service() {
+async fn key_rotation_covers_all_rows_while_the_service_runs() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let leaving = app.connected(GLOBEX).await;
-    // One grant waits for a word, and one for HubSpot to come back.
+    // One pending grant waits for a decision, and one for HubSpot to respond.
     let parked = format!("/auth/hubspot/start?portal_id={ACME}");
     let start = browser.get(&parked).await;
     let back = app.hubspot.decide(start.location(), approve(INITECH)).unwrap();
@@ -340,7 +341,7 @@ async fn all_that_is_stored_moves_to_a_new_key_beside_the_running_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_cannot_be_opened_is_counted_and_keeps_no_other_from_moving() {
+async fn undecryptable_rows_are_counted_and_do_not_stop_key_rotation() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -361,7 +362,7 @@ async fn a_row_that_cannot_be_opened_is_counted_and_keeps_no_other_from_moving()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_move_while_tokens_are_refreshed_and_connections_end() {
+async fn key_rotation_runs_alongside_refreshes_and_disconnects() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let mut browsers = Vec::new();
     for _ in 0..12 {
@@ -391,13 +392,13 @@ async fn keys_move_while_tokens_are_refreshed_and_connections_end() {
             assert_eq!(browser.status().await["status"], "active");
         }
     }
-    // Whoever leaves may have been asked for at the same moment; nobody else is refused.
+    // Connections that end may have a refresh in progress; no others are refused.
     let refused = app.hubspot.calls(Kind::Refresh).iter().filter(|call| call.status != Some(200)).count();
     assert!(refused <= 4, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_table_with_ciphertext_is_in_the_list_that_rotation_goes_through() {
+async fn key_rotation_lists_every_table_with_ciphertext() {
     let app = TestApp::start().await;
     let with_key = if app.database.is_sqlite() {
         "SELECT group_concat(name, ' ') FROM sqlite_master WHERE type = 'table' AND sql LIKE '%\"key_id\"%'"
@@ -406,7 +407,7 @@ async fn every_table_with_ciphertext_is_in_the_list_that_rotation_goes_through()
          WHERE table_schema = 'public' AND column_name = 'key_id'"
     };
     let found = app.database.text(with_key).await;
-    // The texts that keys are checked with belong to their key, and answers are kept for a day.
+    // The check texts of keys belong to their key, and responses are kept for a day.
     let listed =
         SealedTable::ALL.iter().map(|table| table.name).chain([sql::KEY_CHECK, sql::IDEMPOTENCY_KEYS]);
     assert_eq!(found.split(' ').collect::<BTreeSet<_>>(), listed.collect());

@@ -1,4 +1,4 @@
-//! The process itself, as the real binary with the real clock: works by itself, stops in order, survives a crash.
+//! The process as the real binary with the real clock: it works in the background, stops in order, survives a crash.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Scene {
         Self { hubspot, database, variables }
     }
 
-    /// Makes every refresh due now, whatever was planned and whoever is at it.
+    /// Makes every refresh due now, even those that are leased.
     async fn make_due(&self) {
         self.database.update(sql::REFRESH_JOBS, "run_at = 0, lease_until = NULL").await;
     }
@@ -47,7 +47,7 @@ fn strict(options: &mut Options) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_refreshed_without_anyone_asking() {
+async fn tokens_are_refreshed_in_the_background() {
     let scene = Scene::set(|options| {
         strict(options);
         options.access_token_seconds = 10;
@@ -72,7 +72,7 @@ async fn tokens_are_refreshed_without_anyone_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_the_refresh_that_is_under_way() {
+async fn shutdown_finishes_refreshes_in_progress() {
     let scene = Scene::set(strict).await;
     let process = Process::serve(&scene.variables);
     let browser = process.connected(&scene.hubspot, ACME).await;
@@ -91,7 +91,7 @@ async fn a_stop_finishes_the_refresh_that_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_the_connect_that_is_under_way() {
+async fn shutdown_finishes_callbacks_in_progress() {
     let scene = Scene::set(|_| {}).await;
     let process = Process::serve(&scene.variables);
     let browser = Browser::new(&process.base);
@@ -108,7 +108,7 @@ async fn a_stop_finishes_the_connect_that_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_with_nothing_to_finish_is_quick() {
+async fn shutdown_of_an_idle_service_is_quick() {
     let scene = Scene::set(|_| {}).await;
     let process = Process::serve(&scene.variables);
     process.connected(&scene.hubspot, ACME).await;
@@ -119,7 +119,7 @@ async fn a_stop_with_nothing_to_finish_is_quick() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_on_and_on_over_one_connection_does_not_hold_a_stop_up() {
+async fn continuous_requests_on_one_connection_do_not_delay_shutdown() {
     let scene = Scene::set(|_| {}).await;
     let process = Process::serve(&scene.variables);
     let host = process.base.trim_start_matches("http://").to_owned();
@@ -129,7 +129,7 @@ async fn a_client_that_asks_on_and_on_over_one_connection_does_not_hold_a_stop_u
     assert_eq!(values(&client.head().await, "connection"), [""; 0], "it may ask again");
     process.ask_to_stop();
     let closed = async {
-        // Between two questions the other end may hang up without a word.
+        // Between two requests the server may close the connection.
         while client.try_say(question.as_bytes()).await {
             match client.try_hear("\r\n\r\n").await {
                 Some(head) if values(&head, "connection") == ["close"] => break,
@@ -139,15 +139,15 @@ async fn a_client_that_asks_on_and_on_over_one_connection_does_not_hold_a_stop_u
         }
         client.rest().await;
     };
-    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is told to go");
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the connection closes");
     assert!(process.wait().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_answered_by_a_layer_that_failed_is_told_to_go_as_well() {
+async fn failed_middleware_sends_connection_close_during_shutdown() {
     let app = TestApp::start().await;
     let (name, session) = app.connected(ACME).await.cookie("__Host-hsc_sid").expect("a session");
-    // It has the session in memory no more.
+    // The session is no longer in memory.
     let app = app.restarted(&[]).await;
     app.store.database().close().await;
     let host = app.base.trim_start_matches("http://").to_owned();
@@ -166,7 +166,7 @@ async fn who_is_answered_by_a_layer_that_failed_is_told_to_go_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
+async fn a_crash_during_a_refresh_is_recovered() {
     let scene = Scene::set(|_| {}).await;
     let process = Process::serve(&scene.variables);
     let browser = process.connected(&scene.hubspot, ACME).await;
@@ -181,7 +181,8 @@ async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
     assert_eq!(ready.status, 200);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     if !scene.database.is_sqlite() {
-        // On PostgreSQL the holder of the lease might still live, so it has to run out; a minute is too long to wait.
+        // On PostgreSQL the holder of the lease might still be alive, so it has to expire; a minute is too long to
+        // wait.
         scene.make_due().await;
     }
     scene.until_generation(2).await;
@@ -190,7 +191,7 @@ async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_in_the_middle_of_a_connect_leaves_nothing_half_done() {
+async fn a_crash_during_a_callback_leaves_nothing_partial() {
     let scene = Scene::set(|_| {}).await;
     let process = Process::serve(&scene.variables);
     let browser = Browser::new(&process.base);

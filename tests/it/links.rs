@@ -1,4 +1,4 @@
-//! Links for an administrator: what they open, what the backend hears of them, and its list of sessions.
+//! Links for an administrator: their pages, the events for the backend, and its list of sessions.
 
 use fake_hubspot::Decision;
 use hubspot_connect::domain::secret::Secret;
@@ -11,14 +11,14 @@ use crate::harness::host::{Host, SESSIONS};
 use crate::harness::page::{data, text};
 use crate::harness::{Browser, sql};
 
-/// An administrator opens the link of a session; the token that the page gets for it.
+/// Opens the link of a session as an administrator; returns the token of its page.
 async fn open(admin: &Browser, session: &Value) -> String {
     let link = text(&session["link"]).split_once('#').unwrap().1.to_owned();
     let opened = admin.post_json("/auth/hubspot/link/open", &json!({"token": link})).await;
     text(&opened.json()["token"])
 }
 
-/// The administrator goes on to HubSpot, decides there and comes back; the page that the browser ends on.
+/// Goes on to HubSpot as the administrator, decides there and comes back; returns the last page.
 async fn decide(host: &Host, admin: &Browser, token: &str, decision: Decision) -> Answer {
     let fields = [("origin", host.app.base.as_str()), ("connect_session", token)];
     let launch = admin.post_form("/auth/hubspot/start", &fields).await;
@@ -27,21 +27,21 @@ async fn decide(host: &Host, admin: &Browser, token: &str, decision: Decision) -
     admin.get(done.location().split('#').next().unwrap()).await
 }
 
-/// An administrator opens the link of a session and authorizes it for an account.
+/// Opens the link of a session as an administrator and authorizes it for an account.
 async fn authorize(host: &Host, session: &Value, account: u64) {
     let admin = host.app.browser();
     let token = open(&admin, session).await;
     decide(host, &admin, &token, approve(account)).await;
 }
 
-/// The data of the only event of this type.
+/// Returns the data of the only event of this type.
 async fn event(host: &Host, kind: &str) -> Value {
     assert_eq!(host.app.database.events_of(kind).await, 1, "{kind}");
     host.app.database.event(kind).await["data"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_may_name_people_in_any_script() {
+async fn links_may_name_users_in_any_script() {
     let host = Host::new(&[]).await;
     for name in [
         "می\u{200c}خواهم",
@@ -58,7 +58,7 @@ async fn a_link_may_name_people_in_any_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself() {
+async fn links_for_another_user_name_the_requester_and_release_nothing() {
     let host = Host::new(&[]).await;
     let body = json!({"external_user_id": "user_42", "hosted": true, "requested_by": "Anna <b>Smith</b>"});
     let session = host.make(body).await;
@@ -69,7 +69,7 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
     let admin = host.app.browser();
     let page = admin.get("/connect").await;
     assert_eq!(page.status, 200);
-    assert!(!page.body.contains("user_42"), "the page alone tells nothing");
+    assert!(!page.body.contains("user_42"), "the page alone reveals nothing");
     let shown = admin.post_json("/auth/hubspot/link", &json!({"token": token})).await.json();
     assert_eq!(shown["requested_by"], "Anna <b>Smith</b>");
     assert_eq!(shown["applications"], json!([HOST]));
@@ -80,7 +80,7 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
         .header("content-type", "application/json")
         .body(json!({"token": token}).to_string());
     assert_eq!(admin.send(elsewhere).await.status, 403);
-    // No other page can use it, the host's own included.
+    // No other page can use it, not even the host's own.
     let foreign = host.page().post(&admin, Some(HOST), &[("connect_session", token)]).await;
     assert_eq!(problem_of(&foreign), "origin_not_allowed");
     let token =
@@ -101,7 +101,7 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
+async fn used_links_grant_no_access_and_their_page_continues() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
     let link = text(&session["link"]).split_once('#').expect("a token").1.to_owned();
@@ -116,7 +116,7 @@ async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
     let ended =
         |answer: &Answer| (answer.status, problem_of(answer)) == (410, "connect_session_ended".to_owned());
 
-    // Programs that look at mail open links: looking burns nothing, and begins nothing.
+    // Mail scanners open links: a GET consumes and starts nothing.
     for _ in 0..3 {
         assert_eq!(send(&reader, "/auth/hubspot/link", &link).await.status, 200);
     }
@@ -143,7 +143,7 @@ async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
         assert!(ended(&late), "{}", late.body);
         assert!(late.body.contains("ask for a new link"), "{}", late.body);
     }
-    // In that tab the person may try again.
+    // In that tab the user may try again.
     assert_eq!(send(&admin, "/auth/hubspot/link", &token).await.status, 200);
     let launch = start(&admin, &token).await;
     let denied = host.app.hubspot.decide(&data(&launch, "authorize-url"), Decision::Deny).expect("back");
@@ -164,7 +164,7 @@ async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_leads_back_to_the_application_after_a_refusal_and_after_an_approval() {
+async fn links_return_to_the_application_after_denial_and_consent() {
     let host = Host::new(&[]).await;
     let name = HOST.split_once("://").expect("an origin").1;
     let settings = format!("{HOST}/settings?tab=hubspot&from=link");
@@ -178,14 +178,14 @@ async fn a_link_leads_back_to_the_application_after_a_refusal_and_after_an_appro
             let shown = page.body.replace("&#x2F;", "/").replace("&amp;", "&");
             let button = shown.split_once(&format!("\">Back to {name}</a>")).map(|(before, _)| before);
             assert_eq!(button.and_then(|before| before.rsplit("href=\"").next()), return_url, "{shown}");
-            // The page stays: there is something to read, and another try.
+            // The page stays open: there is something to read, and another try.
             assert!(!shown.contains("data-return-link"), "{shown}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_of_the_default_project_names_the_application() {
+async fn links_of_the_default_project_show_the_application_name() {
     let Host { app, key } = Host::new(&[("APP_NAME", "Acme <b>")]).await;
     let other = app.api_key_of(&"other".parse().unwrap(), "sessions:write").await;
     for (key, name) in [(key, json!("Acme <b>")), (other, Value::Null)] {
@@ -198,7 +198,7 @@ async fn a_link_of_the_default_project_names_the_application() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_pages_that_open_a_link_at_once_one_does() {
+async fn concurrent_opens_of_a_link_succeed_once() {
     let host = Host::new(&[]).await;
     for round in 0..20 {
         let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
@@ -220,7 +220,7 @@ async fn of_pages_that_open_a_link_at_once_one_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_over_cannot_be_opened_nor_can_a_token_for_a_page() {
+async fn ended_links_and_page_tokens_cannot_be_opened() {
     let host = Host::new(&[]).await;
     let browser = host.app.browser();
     let open = async |token: &str| {
@@ -238,7 +238,7 @@ async fn a_link_that_is_over_cannot_be_opened_nor_can_a_token_for_a_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_backend_hears_when_a_link_awaits_confirmation_and_when_it_has_led_to_a_connection() {
+async fn links_emit_events_for_confirmation_and_connection() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
     authorize(&host, &session, ACME).await;
@@ -255,7 +255,7 @@ async fn the_backend_hears_when_a_link_awaits_confirmation_and_when_it_has_led_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_backend_hears_when_a_link_fails_or_expires() {
+async fn links_emit_events_for_failure_and_expiry() {
     let host = Host::new(&[]).await;
     let failing = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
     authorize(&host, &failing, ACME).await;
@@ -277,7 +277,7 @@ async fn the_backend_hears_when_a_link_fails_or_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_without_a_link_causes_no_events_of_its_own() {
+async fn sessions_without_a_link_emit_no_session_events() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
@@ -310,7 +310,7 @@ async fn sessions_are_listed_newest_first_by_user_and_by_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_message_of_a_link_that_is_confirmed_late_names_the_account_and_goes_at_once() {
+async fn messages_of_late_confirmed_links_name_the_account_at_once() {
     let host = Host::new(&[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1:1")]).await;
     host.app.webhook("http://127.0.0.1:1/hooks", "connection.created").await;
     let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
@@ -322,7 +322,7 @@ async fn the_message_of_a_link_that_is_confirmed_late_names_the_account_and_goes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_remembered_for_a_week_after_its_end() {
+async fn sessions_are_kept_for_a_week_after_their_end() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42", "confirm": "backend"})).await;
     host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;

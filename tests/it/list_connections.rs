@@ -1,4 +1,4 @@
-//! The connections of the host's users, as its backend sees, refreshes and ends them.
+//! The connections of the host's users, listed, refreshed and ended by its backend.
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use hubspot_connect::domain::project::ProjectId;
@@ -40,7 +40,7 @@ impl<'a> Backend<'a> {
     }
 }
 
-/// The ids of the connections in a list.
+/// Returns the ids of the connections in a list.
 fn ids(list: &Value) -> Vec<String> {
     let connections = list["data"].as_array().unwrap().iter();
     connections.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
@@ -55,7 +55,7 @@ async fn give(app: &TestApp, portal: u64, external: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_shown_with_all_but_its_tokens() {
+async fn connections_are_shown_without_tokens() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     give(&app, ACME, "user-1").await;
@@ -93,7 +93,7 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_go() {
+async fn pages_have_a_stable_order_while_connections_change() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let template = app.database.column_of(ACME, sql::ID).await;
@@ -102,7 +102,7 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
     let mut made = vec![template.clone()];
     for number in 1..=24 {
         let id = format!("{number:08x}-0000-4000-8000-{:012x}", (number * 7919) % 100);
-        // Some were made in the same millisecond.
+        // Some were created in the same millisecond.
         let insert = format!(
             "INSERT INTO {table} (id, user_id, created_at, {columns}) \
              SELECT '{id}', '{id}', created_at + {}, {columns} FROM {table} WHERE id = '{template}'",
@@ -120,7 +120,7 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
         seen.extend(ids(&page));
         pages += 1;
         if pages == 2 {
-            // What is gone from a page that was read moves nothing, and neither does what is new.
+            // Neither a deletion from an earlier page nor a new connection shifts the pages.
             assert_eq!(backend.call(Method::DELETE, &seen[0], "", None).await.status, 200);
         }
         match page["next_cursor"].as_str() {
@@ -140,7 +140,7 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_found_by_user_account_and_status() {
+async fn connections_are_filtered_by_user_account_and_status() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -157,7 +157,7 @@ async fn connections_are_found_by_user_account_and_status() {
     app.hubspot.uninstall(ACME);
     app.hubspot.script(Rule::times(Kind::Refresh, 2, Fault::CloseBeforeAnswer));
     app.advance(1801);
-    assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "nobody has looked yet");
+    assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "no reader has looked yet");
     assert!(ids(&backend.list("?status=active").await).is_empty());
     app.refresh_due().await;
     let text = "Access could not be refreshed in time. We keep trying; nothing is lost.";
@@ -207,7 +207,7 @@ async fn connections_are_found_by_user_account_and_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_found_by_the_time_of_their_creation_and_listed_newest_first() {
+async fn connections_are_filtered_by_creation_time_and_listed_newest_first() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let mut made = Vec::new();
     for account in [ACME, GLOBEX, INITECH] {
@@ -231,7 +231,7 @@ async fn connections_are_found_by_the_time_of_their_creation_and_listed_newest_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_found_by_an_entry_of_their_metadata() {
+async fn connections_are_filtered_by_metadata() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let backend = Backend::of(&app).await;
     let mut made = Vec::new();
@@ -265,7 +265,7 @@ async fn connections_are_found_by_an_entry_of_their_metadata() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_backend_replaces_the_metadata_of_a_connection() {
+async fn backends_replace_connection_metadata() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -286,7 +286,7 @@ async fn the_backend_replaces_the_metadata_of_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_backend_and_the_command_line_are_told_the_same() {
+async fn api_and_command_line_list_the_same_connections() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;
@@ -295,7 +295,7 @@ async fn the_backend_and_the_command_line_are_told_the_same() {
     let shown = run(&["connections", "explain", &id], &app.variables).stdout;
     let sentences = explained["explanation"].as_array().unwrap();
     assert!(sentences.len() >= 5, "{explained}");
-    // The command goes by the system's clock, so what it says of the status may differ.
+    // The command uses the system's clock, so its sentence on the status may differ.
     for sentence in sentences.iter().filter(|one| !one.as_str().unwrap().starts_with("It is ")) {
         assert!(shown.contains(sentence.as_str().unwrap()), "{sentence}: {shown}");
     }
@@ -328,7 +328,7 @@ async fn the_backend_and_the_command_line_are_told_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_refreshed_when_it_is_asked_for_and_once_in_five_seconds() {
+async fn requested_refreshes_run_at_most_once_in_five_seconds() {
     let app = TestApp::with_hubspot(
         LONG_SESSIONS,
         Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() },
@@ -368,7 +368,7 @@ async fn a_connection_is_refreshed_when_it_is_asked_for_and_once_in_five_seconds
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_who_refresh_at_once_make_one_call() {
+async fn concurrent_requested_refreshes_make_one_call() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;
@@ -387,7 +387,7 @@ async fn fifty_who_refresh_at_once_make_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_ends_once_and_no_token_comes_after_that() {
+async fn connections_end_once_and_return_no_token_afterwards() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;
@@ -437,7 +437,7 @@ async fn a_connection_ends_once_and_no_token_comes_after_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hubspot_cannot_be_told_is_queued_and_what_is_shared_stays() {
+async fn failed_revocations_are_queued_and_shared_grants_kept() {
     let app = TestApp::with_hubspot(
         LONG_SESSIONS,
         Options { share_refresh_token_per_account: true, ..Options::default() },
@@ -456,14 +456,14 @@ async fn what_hubspot_cannot_be_told_is_queued_and_what_is_shared_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
+async fn uninstalling_from_an_account_requires_confirmation() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(ACME).await;
     app.connected(INITECH).await;
     let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
-    // The other one's token is known to this process.
+    // The other connection's token is cached in this process.
     for one in ids(&backend.list("").await) {
         assert_eq!(backend.get(&format!("{LIST}/{one}/token")).await.status, 200);
     }
@@ -503,7 +503,7 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_cannot_be_uninstalled_leaves_no_connection_either() {
+async fn failed_uninstalls_still_disconnect_the_connection() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;
@@ -518,9 +518,9 @@ async fn an_app_that_cannot_be_uninstalled_leaves_no_connection_either() {
     eventually("the grant has ended", || async { app.hubspot.grants().len() == 1 }).await;
 }
 
-/// Every route of connections, good and bad, at a process that logs all it can.
+/// Every route of connections, with valid and invalid requests, at a process that logs at level trace.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere() {
+async fn access_tokens_are_returned_by_one_route_and_refresh_tokens_by_no_route() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     let variables = settle(&hubspot, &database, &[("LOG_LEVEL", "trace")]);
@@ -568,7 +568,7 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
             let shown = lends && number == 1;
             assert_eq!(text.contains(secret.as_str()), shown, "{method} {path}: {text}");
         }
-        // A token of HubSpot's may have these letters inside; a ciphertext begins with them.
+        // A token of HubSpot's may contain these letters; a ciphertext starts with them.
         assert!(!text.contains("\"gAAAA"), "no ciphertext either: {method} {path}: {text}");
         said.push(answer.status);
     }
@@ -581,7 +581,7 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_call_needs_its_scope_and_what_is_no_id_is_not_found() {
+async fn calls_require_their_scope_and_malformed_ids_are_not_found() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;

@@ -1,6 +1,6 @@
 //! Connections that are ended or reconnected are locked in the order of their ids, together with those that share their
-//! grant, and so are jobs that uninstalls make due: two who did it in different orders would wait for each other until
-//! the server ends one of them. On SQLite there is one writer.
+//! grant, and so are jobs that uninstalls make due: two transactions with different orders would wait for each other
+//! until the server aborts one. SQLite has one writer.
 
 use fake_hubspot::Options;
 use sea_orm::ConnectionTrait;
@@ -10,13 +10,13 @@ use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
 use crate::harness::{Browser, TestApp, sql};
 use crate::journal::{ON, poll, read, reading};
 
-/// The job, or the connection, with the lowest id is somebody else's.
+/// Locks the job, or the connection, with the lowest id.
 async fn lowest(app: &TestApp, table: &str, key: &str) -> InTheWay {
     let sql = format!("SELECT 1 FROM {table} ORDER BY {key} LIMIT 1 FOR UPDATE");
     InTheWay::with(&app.database, &sql).await
 }
 
-/// The service waits for the lowest, and holds none with a higher id.
+/// Asserts that the service waits for the lowest, and holds none with a higher id.
 async fn assert_highest_is_free(way: &InTheWay, table: &str, key: &str) {
     way.waiter().await;
     let sql =
@@ -24,7 +24,7 @@ async fn assert_highest_is_free(way: &InTheWay, table: &str, key: &str) {
     way.own.execute_unprepared(&sql).await.expect("the lowest is asked for first");
 }
 
-/// The connection with the lowest id is the last one in its table and by its account, whichever way the server goes.
+/// Makes the connection with the lowest id the last one in its table and by its account, for every query plan.
 async fn put_lowest_last(app: &TestApp) {
     for (account, which) in [(9_001, "MAX"), (9_002, "MIN")] {
         let last = format!("portal_id = {account} WHERE id = (SELECT {which}(id) FROM {})", sql::CONNECTIONS);
@@ -33,7 +33,7 @@ async fn put_lowest_last(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connections() {
+async fn uninstalls_lock_connections_in_id_order() {
     let app = reading().await;
     if app.database.is_sqlite() {
         return;
@@ -53,7 +53,7 @@ async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connecti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids() {
+async fn unreachable_connections_are_deleted_in_id_order() {
     let app = TestApp::with(&[ON]).await;
     if app.database.is_sqlite() {
         return;
@@ -73,7 +73,7 @@ async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
+async fn reconnects_during_the_session_sweep_are_kept() {
     let app = TestApp::start().await;
     if app.database.is_sqlite() {
         return;
@@ -81,7 +81,7 @@ async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
     app.connected(ACME).await;
     app.advance(700);
     app.database.expire_sessions().await;
-    // A reconnect that is being saved; its session comes after it.
+    // A reconnect that is being stored; its session comes after it.
     let sql = format!("UPDATE {} SET connected_at = {}", sql::CONNECTIONS, app.clock.now().unix_ms());
     let reconnect = InTheWay::with(&app.database, &sql).await;
     let services = app.services.clone();
@@ -92,7 +92,7 @@ async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
 }
 
-/// Two people with connections of one grant: the higher of their ids, and its browser.
+/// Creates two users with connections of one grant; returns the higher of their ids, and its browser.
 async fn sharing() -> (TestApp, String, Browser) {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(LONG_SESSIONS, options).await;
@@ -108,7 +108,7 @@ async fn sharing() -> (TestApp, String, Browser) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_their_ids() {
+async fn disconnects_lock_connections_of_a_shared_grant_in_id_order() {
     let (app, id, browser) = sharing().await;
     if app.database.is_sqlite() {
         return;
@@ -123,7 +123,7 @@ async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reconnects_locks_those_that_share_the_old_grant_in_the_order_of_their_ids() {
+async fn reconnects_lock_connections_of_the_old_grant_in_id_order() {
     let (app, id, browser) = sharing().await;
     if app.database.is_sqlite() {
         return;

@@ -1,4 +1,4 @@
-//! The service as others meet it. One journey or one promise per file; every test runs on SQLite, and again on
+//! The service as its clients see it. One use case or guarantee per file; every test runs on SQLite, and again on
 //! PostgreSQL when TEST_POSTGRES_URL names a server.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![allow(clippy::disallowed_methods, reason = "the tests' own client is not the service's")]

@@ -1,4 +1,4 @@
-//! The schema: newer and older ones are refused, changes are made once, and can be taken back.
+//! The schema: newer and older ones are refused, migrations run once, and can be reverted.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::process::{changed, run, run_and_kill};
 use crate::harness::{TestApp, sql};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
+async fn schemas_of_newer_releases_are_refused_and_unchanged() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.database
@@ -42,7 +42,7 @@ async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_lacks_changes_is_changed_only_by_itself_or_by_command() {
+async fn pending_migrations_run_automatically_or_by_command() {
     let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     let variables = settle(&hubspot, &database, &[("DATABASE_AUTO_MIGRATE", "false")]);
@@ -63,7 +63,7 @@ async fn a_schema_that_lacks_changes_is_changed_only_by_itself_or_by_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_are_taken_back_only_on_demand_and_can_be_made_again() {
+async fn migrations_are_reverted_only_by_command_and_can_be_repeated() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let (database, variables, hubspot, clock) = app.stopped().await;
@@ -84,7 +84,7 @@ async fn changes_are_taken_back_only_on_demand_and_can_be_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_attempts_with_one_challenge_the_first_outlives_the_change_that_forbids_them() {
+async fn of_flows_with_one_challenge_the_first_survives_the_unique_migration() {
     let app = TestApp::start().await;
     for _ in 0..4 {
         app.browser().start(Some(HOST)).await;
@@ -113,7 +113,7 @@ async fn of_attempts_with_one_challenge_the_first_outlives_the_change_that_forbi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_opened_for_reading_is_not_migrated() {
+async fn read_only_files_are_not_migrated() {
     let database = TestDatabase::fresh().await;
     if !database.is_sqlite() {
         return;
@@ -129,11 +129,11 @@ async fn a_file_that_is_opened_for_reading_is_not_migrated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_start_at_once_change_the_schema_once() {
+async fn replicas_that_start_together_migrate_once() {
     let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     if database.is_sqlite() {
-        return; // One process has the file for itself.
+        return; // An SQLite file belongs to one process.
     }
     let variables = changed(&settle(&hubspot, &database, &[]), "SERVER_ADDR", "127.0.0.1:0");
     let clock = hubspot_connect::domain::clock::Clock::system();
@@ -149,7 +149,7 @@ async fn replicas_that_start_at_once_change_the_schema_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn migrating_beside_a_running_service_does_no_harm() {
+async fn migrating_while_the_service_runs_is_safe() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let migrated = run(&["db", "migrate"], &app.variables);
@@ -160,7 +160,7 @@ async fn migrating_beside_a_running_service_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_is_killed_on_its_way_is_brought_to_its_end_by_the_next() {
+async fn killed_migrations_are_completed_by_the_next() {
     let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
     let mut killed = 0;
     for wait in [0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200] {

@@ -1,4 +1,4 @@
-//! The service behind nginx, as docs/operating.md sets it up.
+//! The service behind nginx, as configured in docs/operating.md.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::harness::{Browser, TestApp, eventually};
 use crate::proxy::{Backend, CONTACTS, SCOPES};
 use crate::waiting::waiting;
 
-/// A service that is called through nginx alone.
+/// Starts a service that is reached through nginx alone.
 async fn behind_nginx(more: &[(&str, &str)]) -> (TestApp, Nginx) {
     let port = free_port();
     let public_url = format!("http://localhost:{port}");
@@ -27,7 +27,7 @@ async fn behind_nginx(more: &[(&str, &str)]) -> (TestApp, Nginx) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_through_nginx_keeps_its_cookies_and_logs_no_code() {
+async fn connecting_through_nginx_keeps_cookies_and_logs_no_code() {
     let (app, nginx) = behind_nginx(&[]).await;
     let browser = app.connected(ACME).await;
     assert_eq!(browser.status().await["status"], "active");
@@ -38,7 +38,7 @@ async fn a_connect_through_nginx_keeps_its_cookies_and_logs_no_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_behind_nginx_count_the_client_and_not_the_proxy() {
+async fn rate_limits_behind_nginx_count_the_client() {
     let (app, _nginx) = behind_nginx(&[("RATE_LIMIT_START_PER_MINUTE", "2")]).await;
     let from = |address: &str| Browser::at(&app.base, Some(address.parse::<IpAddr>().unwrap()));
     let (one, other) = (from("127.0.0.2"), from("127.0.0.3"));
@@ -53,12 +53,12 @@ async fn limits_behind_nginx_count_the_client_and_not_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_waits_through_nginx_and_is_woken() {
+async fn long_polls_work_through_nginx() {
     let (app, _nginx) = behind_nginx(&[]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
     let tag = page.poll().await.header("etag").to_owned();
-    // Without a change it waits for as long as it may.
+    // Without a change it waits for the maximum time.
     let started = Instant::now();
     let unchanged = page.wait(&tag, 25).await;
     assert_eq!(unchanged.status, 304);

@@ -1,4 +1,4 @@
-//! ONE_CONNECTION_PER_USER: a second HubSpot account takes the place of the first.
+//! ONE_CONNECTION_PER_USER: a second HubSpot account replaces the first.
 
 use fake_hubspot::Kind;
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn connect(host: &Host, user: &str, account: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_account_ends_the_first_connection_of_its_user_and_of_nobody_else() {
+async fn a_second_account_ends_only_the_first_connection_of_its_user() {
     let host = Host::new(ON).await;
     connect(&host, "user_1", ACME).await;
     connect(&host, "user_2", ACME).await;
@@ -37,7 +37,7 @@ async fn a_second_account_ends_the_first_connection_of_its_user_and_of_nobody_el
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_account_again_keeps_its_connection() {
+async fn connecting_the_same_account_again_keeps_its_connection() {
     let host = Host::new(ON).await;
     connect(&host, "user_1", ACME).await;
     let before = host.app.database.column(sql::ID).await;
@@ -46,7 +46,7 @@ async fn the_same_account_again_keeps_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_accounts_that_a_user_connects_at_once_one_stays() {
+async fn two_accounts_connected_concurrently_by_a_user_leave_one() {
     let host = Host::new(ON).await;
     connect(&host, "user_1", 1).await;
     tokio::join!(connect(&host, "user_1", ACME), connect(&host, "user_1", GLOBEX));
@@ -54,7 +54,7 @@ async fn of_two_accounts_that_a_user_connects_at_once_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_it_a_user_has_both() {
+async fn without_one_connection_per_user_both_accounts_stay() {
     let host = Host::new(&[]).await;
     connect(&host, "user_1", ACME).await;
     connect(&host, "user_1", GLOBEX).await;
@@ -62,7 +62,7 @@ async fn without_it_a_user_has_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_accounts_that_one_browser_session_connects_at_once_one_stays() {
+async fn two_accounts_connected_concurrently_in_a_browser_session_leave_one() {
     let app = TestApp::with(ON).await;
     let browser = app.connected(1).await;
     tokio::join!(
@@ -73,7 +73,7 @@ async fn of_two_accounts_that_one_browser_session_connects_at_once_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_offered_to_keep_both_accounts() {
+async fn keeping_both_accounts_is_not_offered() {
     for (variables, offered) in [(ON, false), (&[][..], true)] {
         let app = TestApp::with(variables).await;
         let browser = app.connected(ACME).await;

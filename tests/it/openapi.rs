@@ -1,4 +1,4 @@
-//! The description of the API is the API: every route is in it, and all that is in it is there.
+//! The description of the API: complete, and without anything else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::TestApp;
 
-/// Handlers that are no part of the API: pages for a person with what their scripts ask, and files.
+/// Handlers outside of the API: pages for users with the endpoints of their scripts, and files.
 const PAGES: [&str; 20] = [
     "get_index",
     "get_login",
@@ -25,21 +25,21 @@ const PAGES: [&str; 20] = [
     "take_handoff",
     "read_link",
     "open_link",
-    // Opened by HubSpot, in the person's browser.
+    // Opened by HubSpot, in the user's browser.
     "get_install",
     "get_install_claim",
     "decide",
     "continue_start",
     "get_asset",
-    // What answers where nothing is.
+    // The handler of unknown paths.
     "not_found",
 ];
 const ALL: &str = "sessions:write tokens:read connections:read connections:write proxy webhooks";
 
-/// On the listener of the operator, which strangers do not reach.
+/// Handlers of the operator's listener, which the public cannot reach.
 const OPERATOR: [&str; 2] = ["get_ready", "get_metrics"];
 
-/// The addresses of the popup, the methods that they take, and the media type of their refusals.
+/// The URLs of the popup, their methods, and the media type of their errors.
 const POPUP: [(&str, &[Method], &str); 6] = [
     ("/auth/hubspot/start", &[Method::GET, Method::POST], "text/html"),
     ("/auth/hubspot/callback", &[Method::GET], "text/html"),
@@ -58,7 +58,7 @@ pub fn committed() -> Value {
     serde_json::from_str(&std::fs::read_to_string(file).expect("openapi.json")).expect("JSON")
 }
 
-/// Path, method and operation, one by one.
+/// Returns path, method and operation, one by one.
 pub fn operations(document: &Value) -> Vec<(String, Method, Value)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -77,7 +77,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
-/// The handlers that the route tables name: `.to(module::handler)`.
+/// Returns the handlers in the route tables: `.to(module::handler)`.
 fn routed_handlers() -> BTreeSet<String> {
     let mut handlers = BTreeSet::new();
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")) {
@@ -92,7 +92,7 @@ fn routed_handlers() -> BTreeSet<String> {
     handlers
 }
 
-/// The handlers that are annotated, each with the name of its operation.
+/// Returns the annotated handlers, each with the name of its operation.
 fn annotated_handlers() -> BTreeMap<String, String> {
     let mut handlers = BTreeMap::new();
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")) {
@@ -109,7 +109,7 @@ fn annotated_handlers() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_handler_of_the_route_table_is_described_and_no_other() {
+fn every_handler_of_the_route_table_is_documented() {
     let left_out: BTreeSet<String> = PAGES.iter().chain(&OPERATOR).map(|name| (*name).to_owned()).collect();
     let annotated = annotated_handlers();
     let routed: BTreeSet<String> = routed_handlers().difference(&left_out).cloned().collect();
@@ -132,7 +132,7 @@ fn every_handler_of_the_route_table_is_described_and_no_other() {
     assert_eq!(described, expected, "src/http/openapi collects; `cargo xtask generate` writes openapi.json");
 }
 
-/// A path without its parameters.
+/// Returns a path with its parameters filled in.
 fn filled(path: &str) -> String {
     let mut text = path.to_owned();
     while let (Some(from), Some(to)) = (text.find('{'), text.find('}')) {
@@ -142,7 +142,7 @@ fn filled(path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other() {
+async fn paths_accept_only_documented_methods() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let mut methods: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
@@ -159,7 +159,7 @@ async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other
             let answer = browser.send(browser.request(method.clone(), &filled(&path))).await;
             let is_there = answer.status != 405;
             assert_eq!(is_there, described.contains(method), "{method} {path}: {}", answer.status);
-            // A path that leads nowhere says so; a thing that is not there has words of its own.
+            // An unknown path says so; a missing resource has its own message.
             let nowhere = answer.status == 404 && answer.body.contains("This address does not exist.");
             assert!(!nowhere, "{method} {path} leads nowhere");
             if !is_there {
@@ -175,7 +175,7 @@ async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_is_told_in_the_form_that_is_described() {
+async fn errors_match_the_documented_schema() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let described = operations(&committed()).into_iter().map(|(path, method, operation)| {
@@ -190,7 +190,7 @@ async fn what_is_refused_is_told_in_the_form_that_is_described() {
     for (path, method, kinds) in described.chain(popup) {
         let request = browser.request(method.clone(), &filled(&path)).header("host", "elsewhere.example");
         let answer = browser.send(request).await;
-        // Health checks come by address.
+        // Health checks use the IP address as Host.
         if path == "/livez" {
             continue;
         }
@@ -200,9 +200,9 @@ async fn what_is_refused_is_told_in_the_form_that_is_described() {
     }
 }
 
-/// HubSpot's parameters are HubSpot's business, and a health check may have some of its own.
+/// HubSpot defines its own parameters, and a health check may add some.
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_and_repeated_query_parameters_are_refused_by_every_operation_of_the_api() {
+async fn unknown_and_repeated_query_parameters_are_refused() {
     let app = TestApp::start().await;
     let key = app.api_key(ALL).await;
     let browser = app.browser();
@@ -250,7 +250,7 @@ async fn unknown_and_repeated_query_parameters_are_refused_by_every_operation_of
 }
 
 #[test]
-fn every_list_has_the_one_envelope_and_the_same_parameters() {
+fn lists_share_one_envelope_and_parameters() {
     let document = committed();
     for (path, method, operation) in operations(&document) {
         let answer = &operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
@@ -271,7 +271,7 @@ fn every_list_has_the_one_envelope_and_the_same_parameters() {
 }
 
 #[test]
-fn every_field_of_a_response_is_required_or_says_when_it_is_present() {
+fn response_fields_are_required_or_document_when_present() {
     let document = committed();
     let responses = operations(&document).into_iter().map(|(_, _, operation)| operation["responses"].clone());
     let messages = document["webhooks"].as_object().expect("webhooks").values();
@@ -302,18 +302,18 @@ fn every_field_of_a_response_is_required_or_says_when_it_is_present() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_served_description_is_the_committed_one() {
+async fn the_served_openapi_document_is_the_committed_one() {
     let app = TestApp::start().await;
     let answer = app.browser().get("/api/openapi.json").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/json");
     let served: Value = serde_json::from_str(&answer.body).expect("JSON");
-    assert!(served == committed(), "`cargo xtask generate` writes openapi.json anew");
+    assert!(served == committed(), "run `cargo xtask generate` to update openapi.json");
     assert_eq!(served["openapi"], "3.1.0");
 }
 
 #[test]
-fn every_operation_says_what_it_is_for_and_every_reference_leads_somewhere() {
+fn operations_have_descriptions_and_references_resolve() {
     let document = committed();
     let tags: Vec<&str> = document["tags"]
         .as_array()
@@ -342,7 +342,7 @@ fn every_operation_says_what_it_is_for_and_every_reference_leads_somewhere() {
 }
 
 #[test]
-fn the_codes_of_problems_are_those_of_the_table() {
+fn documented_problem_codes_match_the_table() {
     let document = committed();
     let described: Vec<&str> = document["components"]["schemas"]["ProblemCode"]["enum"]
         .as_array()
@@ -356,7 +356,7 @@ fn the_codes_of_problems_are_those_of_the_table() {
 }
 
 #[test]
-fn the_addresses_of_the_popup_are_not_in_the_description() {
+fn popup_routes_are_not_in_the_openapi_document() {
     let document = committed();
     for (path, ..) in POPUP {
         assert!(document["paths"].get(path).is_none(), "{path}");
@@ -364,7 +364,7 @@ fn the_addresses_of_the_popup_are_not_in_the_description() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_tells_all_that_the_description_does_and_asks_nobody_for_anything() {
+async fn the_api_page_shows_the_whole_document_and_loads_nothing_external() {
     let app = TestApp::start().await;
     let answer = app.browser().get("/api/docs").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/html; charset=utf-8"));
@@ -378,7 +378,7 @@ async fn the_page_tells_all_that_the_description_does_and_asks_nobody_for_anythi
     for (name, _) in committed()["components"]["schemas"].as_object().expect("schemas") {
         assert!(page.contains(&format!("id=\"schema-{name}\"")), "{name} is missing");
     }
-    // Every link inside the page leads somewhere.
+    // Every link inside the page has a target.
     for target in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()) {
         assert!(page.contains(&format!("id=\"{target}\"")), "#{target} leads nowhere");
     }
@@ -389,7 +389,7 @@ async fn the_page_tells_all_that_the_description_does_and_asks_nobody_for_anythi
 }
 
 #[test]
-fn every_event_has_a_message_that_is_described() {
+fn every_event_message_is_documented() {
     let document = committed();
     let described: Vec<&String> = document["webhooks"].as_object().unwrap().keys().collect();
     let mut events: Vec<&str> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Whoever asks for the outcome of an attempt learns it only if it is proven that its page has begun it.
+//! The outcome of a flow is given only to the verified page that started it.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,9 +11,9 @@ use crate::harness::{TestApp, sql};
 const EVIL: &str = "http://evil.localhost:3000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoever_asks() {
+async fn unverified_flows_look_unfinished() {
     let app = TestApp::start().await;
-    // Somebody else's page, with secrets of its own, leads a person's browser to the start.
+    // Another page, with its own secrets, leads a user's browser to the start.
     for sender in [None, Some("null")] {
         let (attacker, victim) = (Page::new(&app.base, HOST), app.browser());
         let launch = match sender {
@@ -30,7 +30,7 @@ async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoe
         assert_eq!((seen.status, &seen.json()["status"]), (200, &json!("awaiting_user")), "{}", seen.body);
         assert_eq!(seen.json()["withheld"], true);
         assert_tells_nothing(&seen);
-        // The browser in which it happened has it.
+        // The browser itself has the connection.
         assert_eq!(victim.status().await["portal_id"], ACME);
         let flow = flow_of(done.location());
         let cancelled = attacker.cancel(&flow).await;
@@ -41,7 +41,7 @@ async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_from_another_page_than_it_says_begins_nothing() {
+async fn forms_with_a_mismatched_origin_start_nothing() {
     let app = TestApp::start().await;
     let popup = app.browser();
     for sender in
@@ -57,7 +57,7 @@ async fn a_form_from_another_page_than_it_says_begins_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and_no_other_has() {
+async fn only_the_opener_with_the_verifier_of_the_challenge_is_verified() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let launch = page.link(&popup).await;
@@ -90,7 +90,7 @@ async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_verifier_a_wrong_flow_and_an_unknown_one_look_alike() {
+async fn wrong_verifiers_and_wrong_or_unknown_flows_look_alike() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
@@ -119,7 +119,7 @@ async fn a_wrong_verifier_a_wrong_flow_and_an_unknown_one_look_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_or_a_verifier_that_is_none_is_refused_by_name() {
+async fn malformed_challenges_and_verifiers_are_refused_by_name() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let (short, long) = ("a".repeat(42), "a".repeat(44));
@@ -141,7 +141,7 @@ async fn a_challenge_or_a_verifier_that_is_none_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
+async fn polls_of_an_unverified_flow_do_not_reveal_its_status() {
     let app = TestApp::start().await;
     let victim = app.connected(ACME).await;
     let attacker = Page::new(&app.base, HOST);
@@ -157,13 +157,13 @@ async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
     let after = attacker.poll().await;
     assert_eq!(app.database.pending_grants().await, 1);
     assert_eq!((before.json(), before.header("etag")), (after.json(), after.header("etag")));
-    // Nor does when it is forgotten: as any other is.
+    // Its deletion reveals nothing either: it is that of any other flow.
     app.advance(1200);
     assert_eq!(attacker.poll().await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
+async fn unverified_flows_hand_tokens_only_to_their_opener() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let launch = page.link(&popup).await;

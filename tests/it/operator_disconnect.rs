@@ -1,4 +1,4 @@
-//! What an operator does after a leak or a loss: ends connections by hand, lives on without a lost key.
+//! Operators after a leak or a loss: they disconnect manually, and give up a lost key.
 
 use fake_hubspot::{Fault, Kind, Rule};
 
@@ -8,7 +8,7 @@ use crate::harness::{TestApp, sql};
 use hubspot_connect::keyring::Keyring;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_ends_one_connection_and_then_all() {
+async fn operators_disconnect_one_or_all_connections() {
     let app = TestApp::with(LONG_SESSIONS).await;
     for account in 0..20 {
         app.connected(ACME + account).await;
@@ -32,9 +32,9 @@ async fn an_operator_ends_one_connection_and_then_all() {
     let again = run(&["connections", "disconnect", &id], &variables);
     assert_eq!((again.code, database.count(sql::CONNECTIONS).await), (Some(1), 19));
     let careless = run(&["connections", "revoke"], &variables);
-    assert_eq!(careless.code, Some(2), "all must be asked for");
+    assert_eq!(careless.code, Some(2), "--all must be explicit");
 
-    // HubSpot fails for the first three: the service has to go on trying.
+    // HubSpot fails for the first three: the service has to retry.
     hubspot.script(Rule::times(Kind::Revoke, 3, Fault::CloseBeforeAnswer));
     let all = run(&["connections", "revoke", "--all"], &variables);
     assert_eq!(all.code, Some(0), "{}", all.stderr);
@@ -49,7 +49,7 @@ async fn an_operator_ends_one_connection_and_then_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
+async fn lost_keys_are_given_up_only_on_demand_and_users_can_reconnect() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;

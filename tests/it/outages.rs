@@ -1,4 +1,4 @@
-//! Days on which everything fails at once: no connection is harmed, HubSpot is not stormed, and all is well soon after.
+//! Failures of everything at once: no connection is lost, HubSpot is not flooded, and recovery is quick.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn refusal(error: &str, hubspot_status: &str) -> Fault {
     }
 }
 
-/// A HubSpot that tells a lost refresh token from a good one.
+/// Returns options of a HubSpot that refuses lost refresh tokens.
 fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
@@ -37,7 +37,7 @@ async fn app_with(connections: u64) -> TestApp {
     app
 }
 
-/// Refreshes as the background does, a look each second. Says how many calls each second made.
+/// Refreshes like the background, once a second. Returns the number of calls in each second.
 async fn seconds(app: &TestApp, seconds: u64) -> Vec<usize> {
     let mut calls = Vec::new();
     for _ in 0..seconds {
@@ -52,7 +52,7 @@ async fn count(app: &TestApp, condition: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_hours_is_probed_and_a_single_connection_is_well_seconds_after_it() {
+async fn long_outages_are_probed_and_a_single_connection_recovers_in_seconds() {
     let app = app_with(1).await;
     app.hubspot.script(Rule::always(Kind::Refresh, unavailable()));
     app.advance(DUE);
@@ -68,7 +68,7 @@ async fn an_outage_of_hours_is_probed_and_a_single_connection_is_well_seconds_af
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_outage_all_are_refreshed_within_half_a_minute_and_never_all_at_once() {
+async fn after_an_outage_all_connections_are_refreshed_within_half_a_minute_and_spread_out() {
     let app = app_with(60).await;
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
     app.advance(DUE);
@@ -89,7 +89,7 @@ async fn after_an_outage_all_are_refreshed_within_half_a_minute_and_never_all_at
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_third_of_calls_may_fail_and_no_token_expires() {
+async fn no_token_expires_while_a_third_of_calls_fail() {
     let app = app_with(40).await;
     let flaky = Fault::Sometimes { percent: 30, fault: Box::new(unavailable()) };
     app.hubspot.script(Rule::always(Kind::Refresh, flaky));
@@ -106,7 +106,7 @@ async fn a_third_of_calls_may_fail_and_no_token_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_with_a_wrong_secret_harms_nobody_and_ends_by_itself() {
+async fn a_day_with_a_wrong_secret_changes_no_connection_and_recovers() {
     let app = app_with(30).await;
     app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_client", "BAD_CLIENT_SECRET")));
     app.advance(DUE);
@@ -123,14 +123,14 @@ async fn a_day_with_a_wrong_secret_harms_nobody_and_ends_by_itself() {
     assert_eq!(ready["hubspot"], "client_rejected");
     assert_eq!(count(&app, sql::ACTIVE).await, 30);
     app.hubspot.clear_script();
-    // What was refused in the last minute still sits out its own.
+    // Jobs that were refused in the last minute still wait for theirs.
     let after = seconds(&app, 130).await;
     assert_eq!(after.iter().sum::<usize>(), 30, "{after:?}");
     assert_eq!(count(&app, sql::WELL).await, 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn if_hubspot_refuses_all_grants_none_is_given_up() {
+async fn mass_refusals_suspend_no_connection() {
     let app = app_with(12).await;
     app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
     app.advance(DUE);
@@ -139,7 +139,7 @@ async fn if_hubspot_refuses_all_grants_none_is_given_up() {
         app.advance(60);
     }
     assert_eq!(count(&app, "state = 'active' AND strikes = 1 AND last_error = 'grant_dead'").await, 12);
-    // A process that begins in the midst of it does not know better.
+    // A process that starts in the middle of it has no better knowledge.
     let app = app.restarted(&[]).await;
     for _ in 0..10 {
         app.refresh_due().await;
@@ -153,7 +153,7 @@ async fn if_hubspot_refuses_all_grants_none_is_given_up() {
     app.assert_one_job_each().await;
 }
 
-/// Refreshes what is due, a look each five seconds.
+/// Refreshes due jobs, every five seconds.
 async fn looks(app: &TestApp, seconds: u64) {
     for _ in 0..seconds / 5 {
         app.advance(5);
@@ -162,11 +162,11 @@ async fn looks(app: &TestApp, seconds: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mass_refusal_after_a_good_time_is_seen_however_slowly_it_spreads() {
+async fn slow_mass_refusals_are_detected() {
     // Many connections, refused many at a time; and few, refused minutes apart.
     for (connections, given_up) in [(60, 0), (8, 2)] {
         let app = app_with(connections).await;
-        // Their refreshes lie anywhere in some minutes, and again in the next round.
+        // Their refreshes are spread over some minutes, and again in the next round.
         app.advance(980);
         looks(&app, 1_200).await;
         app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
@@ -180,7 +180,7 @@ async fn a_mass_refusal_after_a_good_time_is_seen_however_slowly_it_spreads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_before_a_mass_refusal_does_not_count_as_a_part_of_it() {
+async fn outages_before_a_mass_refusal_do_not_count_towards_it() {
     let app = app_with(6).await;
     app.hubspot.script(Rule::always(Kind::Refresh, unavailable()));
     app.advance(DUE);
@@ -195,7 +195,7 @@ async fn an_outage_before_a_mass_refusal_does_not_count_as_a_part_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mass_refusal_that_lasts_longer_than_a_day_is_believed() {
+async fn mass_refusals_longer_than_a_day_suspend_connections() {
     let app = app_with(6).await;
     app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
     app.advance(DUE);
@@ -210,7 +210,7 @@ async fn a_mass_refusal_that_lasts_longer_than_a_day_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn some_who_uninstall_among_many_are_given_up_as_ever() {
+async fn a_few_uninstalls_among_many_connections_suspend_only_those() {
     let app = app_with(40).await;
     for account in 0..6 {
         app.hubspot.uninstall(ACME + account);
@@ -224,7 +224,7 @@ async fn some_who_uninstall_among_many_are_given_up_as_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_requests_slow_all_refreshes_down_for_a_while() {
+async fn too_many_requests_slow_down_all_refreshes() {
     let app = app_with(30).await;
     app.advance(DUE);
     let busy = Fault::Status { status: 429, headers: Vec::new(), body: String::new() };

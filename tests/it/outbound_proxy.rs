@@ -16,7 +16,7 @@ use crate::proxy::{Backend, CONTACTS};
 const CREDENTIALS: &str = "proxy-authorization: basic dxnlcjpodw50zxiy";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hubspot_is_called_through_the_proxy_of_the_environment() {
+async fn hubspot_is_called_through_the_configured_proxy() {
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         let proxy = HttpProxy::start().await;
         let backend = Backend::with(&[(name, &proxy.url()), ON]).await;
@@ -36,7 +36,7 @@ async fn hubspot_is_called_through_the_proxy_of_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_files_of_the_journal_are_fetched_through_the_proxy() {
+async fn journal_files_are_fetched_through_the_proxy() {
     let proxy = HttpProxy::start().await;
     let app = TestApp::with(&[("HTTP_PROXY", &proxy.url()), ON]).await;
     app.connected(ACME).await;
@@ -50,7 +50,7 @@ async fn the_files_of_the_journal_are_fetched_through_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_of_no_proxy_are_called_directly() {
+async fn no_proxy_hosts_are_called_directly() {
     for name in ["NO_PROXY", "no_proxy"] {
         for hosts in ["127.0.0.1", "example.com, 127.0.0.0/8", "*"] {
             let proxy = HttpProxy::start().await;
@@ -63,7 +63,7 @@ async fn hosts_of_no_proxy_are_called_directly() {
 
 /// The names of receivers may be known to the proxy alone, so they are not resolved here.
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_go_through_the_proxy_whoever_resolves_their_hosts() {
+async fn webhooks_are_sent_through_the_proxy() {
     let (proxy, receiver) = (HttpProxy::start().await, Receiver::start().await);
     let plain = format!("hooks.test:{}", receiver.port);
     let app = TestApp::with(&[
@@ -90,14 +90,14 @@ async fn webhooks_go_through_the_proxy_whoever_resolves_their_hosts() {
     assert!(receiver.connections() >= 2, "the tunnel reaches the receiver");
     assert!(proxy.heard().iter().all(|head| head.to_lowercase().contains(CREDENTIALS)));
 
-    // An address that is not public is refused before anybody is asked.
+    // A non-public address is refused before any connection.
     let body = json!({"url": format!("https://10.0.0.1:{}/", receiver.port)});
     let refused = app.api(&key, Method::POST, "/api/hubspot/webhooks", Some(body)).await;
     assert_eq!(refused.status, 400, "{}", refused.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outgoing_proxies_are_shown_without_credentials() {
+async fn outbound_proxies_are_shown_without_credentials() {
     let proxy = HttpProxy::start().await;
     let app = TestApp::start().await;
     let direct = run(&["doctor"], &app.variables);
@@ -114,7 +114,7 @@ async fn outgoing_proxies_are_shown_without_credentials() {
     let process = Process::serve(&variables);
     let log = process.log();
     assert!(log.contains("proxy") && log.contains("webhook"), "{log}");
-    // The service asks itself, whatever the proxy.
+    // The service calls itself directly, despite the proxy.
     let before = proxy.heard().len();
     assert_eq!(run(&["healthcheck"], &variables).code, Some(0));
     assert_eq!(proxy.heard().len(), before);
@@ -124,7 +124,7 @@ async fn outgoing_proxies_are_shown_without_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_with_special_characters_is_sent_whole_and_never_shown() {
+async fn proxy_passwords_with_special_characters_are_sent_whole_and_never_shown() {
     // `user:hunter2@^{|}`, and the same with a space.
     for (password, encoded) in
         [("hunter2@^{|}", "dXNlcjpodW50ZXIyQF57fH0="), ("hunter2 3", "dXNlcjpodW50ZXIyIDM=")]
@@ -162,7 +162,7 @@ async fn socks_request(listener: &TcpListener) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socks_proxy_resolves_names() {
+async fn socks_proxies_resolve_names() {
     let app = TestApp::start().await;
     for scheme in ["socks5", "socks5h", "SOCKS5"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -178,7 +178,7 @@ async fn a_socks_proxy_resolves_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_is_no_address_is_named_by_its_variable_alone() {
+async fn invalid_proxy_urls_are_reported_only_by_variable() {
     let app = TestApp::start().await;
     for url in [
         "http://",

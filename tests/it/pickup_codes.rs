@@ -1,4 +1,4 @@
-//! The access token of an attempt goes to its page, once, whichever way it goes.
+//! The access token of a flow goes to its page, once, by every way of delivery.
 
 use reqwest::Method;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::harness::page::{Page, connected, text};
 const EVIL: &str = "http://evil.localhost:3000";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pickup_code_is_taken_from_its_page_in_its_minute_alone() {
+async fn pickup_codes_are_valid_for_their_page_and_one_minute() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
@@ -39,7 +39,7 @@ async fn a_pickup_code_is_taken_from_its_page_in_its_minute_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_carries_the_token_is_as_configured_and_it_is_given_once_whatever_the_ways() {
+async fn tokens_are_handed_off_once_in_the_configured_way() {
     // Mode, the message to the SDK, the message to a hand-written listener, a pickup code in the status.
     for (mode, sdk, plain, code) in [
         ("auto", "pickup_code", "access_token", true),
@@ -70,7 +70,7 @@ async fn what_carries_the_token_is_as_configured_and_it_is_given_once_whatever_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_claimed_is_not_in_the_message_that_comes_later() {
+async fn tokens_picked_up_are_not_in_the_later_message() {
     let app = TestApp::with(&[("TOKEN_DELIVERY", "access_token")]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let done = connected(&app, &page, &popup).await;
@@ -84,7 +84,7 @@ async fn a_token_that_was_claimed_is_not_in_the_message_that_comes_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_message_and_a_pickup_code_at_once_one_carries_the_token() {
+async fn a_concurrent_message_and_pickup_code_carry_the_token_once() {
     let app = TestApp::with(&[("TOKEN_DELIVERY", "access_token")]).await;
     let popup = app.browser();
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! PostgreSQL as operators have it: behind a connection pooler, and with a user that may not do everything.
+//! PostgreSQL as operators use it: behind a connection pooler, and with a restricted user.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run};
 use crate::harness::{TestApp, sql};
 
-/// The parameters that PgBouncer takes by default.
+/// The parameters that PgBouncer accepts by default.
 const TAKEN: [&str; 7] = [
     "user",
     "database",
@@ -21,8 +21,8 @@ const TAKEN: [&str; 7] = [
     "application_name",
 ];
 
-/// A pooler in front of a server, as far as the start of a connection goes: it refuses parameters that it does not know.
-/// Its address, and the database by way of it.
+/// Starts a pooler in front of a server, for the start of a connection only: it refuses unknown parameters. Returns the
+/// database's URL through it.
 async fn pooler(database: &TestDatabase) -> String {
     let mut url = url::Url::parse(&database.url).unwrap();
     let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
@@ -64,7 +64,7 @@ async fn join(mut caller: TcpStream, server: (String, u16)) -> std::io::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_refuses_start_up_parameters_is_no_hindrance() {
+async fn poolers_that_refuse_startup_parameters_are_supported() {
     let app = TestApp::start().await;
     if app.database.is_sqlite() {
         return;
@@ -78,7 +78,7 @@ async fn a_pooler_that_refuses_start_up_parameters_is_no_hindrance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_waits_for_a_lock_is_given_up() {
+async fn queries_that_wait_for_a_lock_time_out() {
     let app = TestApp::start().await;
     if app.database.is_sqlite() {
         return;
@@ -87,20 +87,20 @@ async fn a_query_that_waits_for_a_lock_is_given_up() {
     let other = app.database.connect().await.begin().await.unwrap();
     other.execute_unprepared(&sql::lock(sql::API_KEYS)).await.unwrap();
     let began = std::time::Instant::now();
-    // Each in a connection of its own: all of them have the limit.
+    // Each in a separate connection: all of them have the limit.
     let all = (0..4).map(|_| {
         let store = app.store.clone();
         tokio::spawn(async move { store.platform.api_keys().await.map(|_| ()) })
     });
     for one in all.collect::<Vec<_>>() {
-        let why = one.await.unwrap().expect_err("it waits in vain").to_string();
+        let why = one.await.unwrap().expect_err("it times out").to_string();
         assert!(why.contains("lock timeout"), "{why}");
     }
     assert!(began.elapsed() < std::time::Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_may_not_create_tables_is_shown_the_grant_to_run() {
+async fn missing_create_privileges_are_reported_with_the_grant_statement() {
     let app = TestApp::start().await;
     let database = TestDatabase::fresh().await;
     if database.is_sqlite() {

@@ -1,4 +1,4 @@
-//! Projects: two products share a service and see nothing of each other.
+//! Projects: two products share a service and are isolated from each other.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,20 +15,20 @@ const EVENTS: &str = "/api/hubspot/events";
 const WEBHOOKS: &str = "/api/hubspot/webhooks";
 const ALL: &str = "connections:read sessions:write tokens:read webhooks";
 
-/// A host of this project.
+/// Returns a host of this project.
 async fn host_of(app: TestApp, project: &str) -> Host {
     let key = app.api_key_of(&project.parse().unwrap(), ALL).await;
     Host { app, key }
 }
 
-/// Connects this account for `user_42` of the host, in a browser of their own.
+/// Connects this account for `user_42` of the host, in a new browser.
 async fn connect(host: &Host, hub_id: u64) -> String {
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&session, &host.page(), &host.app.browser(), approve(hub_id)).await;
     host.session(&session).await["connection_id"].as_str().expect("a connection").to_owned()
 }
 
-/// Revokes all keys and deletes the project, if it can be.
+/// Revokes all keys and tries to delete the project.
 async fn without_keys(host: &Host, project: &str) -> bool {
     let (platform, now) = (&host.app.store.platform, host.app.clock.now());
     for key in platform.api_keys().await.unwrap() {
@@ -42,7 +42,7 @@ async fn listed(app: &TestApp, key: &str, path: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_external_id_names_a_user_of_each_project() {
+async fn external_ids_are_scoped_to_projects() {
     let first = host_of(TestApp::with(LONG_SESSIONS).await, "first").await;
     let first_id = connect(&first, ACME).await;
     let Host { app, key: first_key } = first;
@@ -74,7 +74,7 @@ async fn one_external_id_names_a_user_of_each_project() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_renewed_by_its_own_project_alone() {
+async fn connections_are_reconnected_only_by_their_own_project() {
     let first = host_of(TestApp::with(LONG_SESSIONS).await, "first").await;
     let id = connect(&first, ACME).await;
     let second = host_of(first.app, "second").await;
@@ -86,7 +86,7 @@ async fn a_connection_is_renewed_by_its_own_project_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_hears_of_its_own_project_and_of_the_whole_app() {
+async fn endpoints_receive_events_of_their_project_and_of_the_app() {
     let (ours, theirs) = (Receiver::start().await, Receiver::start().await);
     let hosts = format!("{},{}", ours.host(), theirs.host());
     let variables = [("WEBHOOK_ALLOWED_HOSTS", hosts.as_str()), ("MARKETPLACE_INSTALLS", "on")];
@@ -116,7 +116,7 @@ async fn an_endpoint_hears_of_its_own_project_and_of_the_whole_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_lists_the_events_of_its_own_project_and_of_the_whole_app() {
+async fn keys_list_events_of_their_project_and_of_the_app() {
     let app = TestApp::with(&[LONG_SESSIONS, &[("MARKETPLACE_INSTALLS", "on")]].concat()).await;
     let first = host_of(app, "first").await;
     let id = connect(&first, ACME).await;
@@ -141,7 +141,7 @@ async fn a_key_lists_the_events_of_its_own_project_and_of_the_whole_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refreshes_are_events_of_the_project_that_asks_for_them() {
+async fn refresh_events_belong_to_the_subscribing_project() {
     let receiver = Receiver::start().await;
     let variables = [("WEBHOOK_ALLOWED_HOSTS", receiver.host()), ("ON_SESSION_EXPIRY", "keep".to_owned())];
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -162,7 +162,7 @@ async fn refreshes_are_events_of_the_project_that_asks_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_of_a_project_are_for_its_pages() {
+async fn sessions_of_a_project_work_only_on_its_origins() {
     const OTHER: &str = "http://other.localhost:3000";
     let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},{OTHER}"))]).await;
     let create = ["projects", "create", "second", "--host-origin", OTHER];
@@ -181,7 +181,7 @@ async fn sessions_of_a_project_are_for_its_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn projects_are_created_listed_changed_and_deleted_on_the_command_line() {
+async fn projects_are_managed_on_the_command_line() {
     let app = TestApp::start().await;
     let run = |arguments: &[&str]| run(arguments, &app.variables);
     let key_of_nothing = run(&["api-keys", "create", "backend", "--scope", "proxy", "--project", "second"]);
@@ -213,7 +213,7 @@ async fn projects_are_created_listed_changed_and_deleted_on_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_that_owns_a_connection_or_an_endpoint_is_not_deleted() {
+async fn projects_with_connections_or_endpoints_are_not_deleted() {
     let host = host_of(TestApp::with(LONG_SESSIONS).await, "second").await;
     assert!(without_keys(&host, "second").await, "nothing is left in it");
     let host = host_of(host.app, "second").await;
@@ -239,7 +239,7 @@ async fn a_project_that_owns_a_connection_or_an_endpoint_is_not_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn projects_are_taken_back_only_while_there_are_none() {
+async fn the_projects_migration_is_reverted_only_without_projects() {
     let host = host_of(TestApp::with(LONG_SESSIONS).await, "default").await;
     let id = connect(&host, ACME).await;
     let Host { app, key } = host;

@@ -1,4 +1,4 @@
-//! The proxy: a backend calls HubSpot's API with a connection's token, which it never sees, and gets nowhere else.
+//! The proxy: a backend calls HubSpot's API with a connection's token, which it never sees, and reaches nothing else.
 
 use fake_hubspot::{Fault, Kind, Rule};
 use reqwest::Method;
@@ -11,7 +11,7 @@ use crate::harness::{Browser, TestApp, sql};
 
 pub const CONTACTS: &str = "/crm/v3/objects/contacts";
 
-/// Where calls with this connection's token go.
+/// Returns the proxy path of a connection.
 pub fn proxy_of(connection: &str) -> String {
     format!("/api/hubspot/connections/{connection}/proxy")
 }
@@ -36,7 +36,7 @@ impl Backend {
         Self::of(TestApp::with(&variables).await).await
     }
 
-    /// A backend of a service that runs already.
+    /// Creates a backend of a running service.
     pub async fn of(app: TestApp) -> Self {
         app.connected(ACME).await;
         let connection = app.database.column(sql::ID).await;
@@ -45,7 +45,7 @@ impl Backend {
         Self { app, key, connection, client }
     }
 
-    /// The same, with HubSpot's API played by the test.
+    /// Creates a backend with HubSpot's API played by the test.
     pub async fn before(upstream: &Upstream) -> Self {
         Self::start().await.with_hubspot_at(&upstream.url).await
     }
@@ -71,12 +71,12 @@ impl Backend {
         self.call(Method::GET, path, Value::Null).await
     }
 
-    /// What HubSpot's own paths stand behind.
+    /// Returns the path before HubSpot's own paths.
     pub fn proxy(&self) -> String {
         proxy_of(&self.connection)
     }
 
-    /// The head of a call, for a client that says what it likes.
+    /// Returns the head of a call, for a client that sends raw bytes.
     pub fn head(&self, line: &str, more: &str) -> String {
         let host = self.app.base.trim_start_matches("http://");
         let key = &self.key;
@@ -97,7 +97,7 @@ fn is_hubspots(answer: &Answer) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_works_with_contacts_and_never_sees_a_token() {
+async fn backends_work_with_contacts_without_a_token() {
     let backend = Backend::start().await;
     let made = backend.call(Method::POST, CONTACTS, contact(1)).await;
     assert_eq!((made.status, is_hubspots(&made)), (201, true), "{}", made.body);
@@ -128,7 +128,7 @@ async fn a_backend_works_with_contacts_and_never_sees_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hubspot_refuses_is_passed_back_word_for_word_behind_our_own_headers() {
+async fn hubspot_errors_are_returned_unchanged_with_own_security_headers() {
     let backend = Backend::start().await;
     let missing = backend.get(&format!("{CONTACTS}/404")).await;
     assert_eq!((missing.status, is_hubspots(&missing)), (404, true));
@@ -154,7 +154,7 @@ async fn what_hubspot_refuses_is_passed_back_word_for_word_behind_our_own_header
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_for_the_proxy_and_a_connection_nothing_is_asked() {
+async fn without_a_proxy_key_and_a_connection_hubspot_is_not_called() {
     let backend = Backend::start().await;
     let app = &backend.app;
     let ask = |key: Option<&str>, connection: &str| {
@@ -182,7 +182,7 @@ async fn without_a_key_for_the_proxy_and_a_connection_nothing_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_connection_reaches_its_own_account_alone() {
+async fn connections_reach_only_their_own_account() {
     let backend = Backend::start().await;
     backend.app.connected(INITECH).await;
     let other = backend.app.database.column_of(INITECH, sql::ID).await;
@@ -194,7 +194,7 @@ async fn each_connection_reaches_its_own_account_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_path_leaves_hubspot_s_api_or_reaches_its_oauth_endpoints() {
+async fn paths_stay_in_the_hubspot_api_and_outside_its_oauth_endpoints() {
     let backend = Backend::start().await;
     let evil = Upstream::start().await;
     let there = evil.url.trim_start_matches("http://");
@@ -253,7 +253,7 @@ async fn no_path_leaves_hubspot_s_api_or_reaches_its_oauth_endpoints() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generated_clients_send_hubspot_s_path_as_one_parameter() {
+async fn generated_clients_may_send_the_path_as_one_parameter() {
     let backend = Backend::start().await;
     let made = backend.call(Method::POST, "/crm%2Fv3%2Fobjects%2Fcontacts", contact(1)).await;
     assert_eq!((made.status, is_hubspots(&made)), (201, true), "{}", made.body);
@@ -268,7 +268,7 @@ async fn generated_clients_send_hubspot_s_path_as_one_parameter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_in_a_request_names_another_server() {
+async fn requests_cannot_name_another_server() {
     let backend = Backend::start().await;
     let proxy = backend.proxy();
     let evil = Upstream::start().await;
@@ -290,7 +290,7 @@ async fn nothing_in_a_request_names_another_server() {
     let calls = backend.app.hubspot.journal();
     assert_eq!((calls.len(), evil.count()), (3, 0));
     assert!(calls.iter().all(|call| call.host.as_deref() == Some(&here)), "{calls:?}");
-    // Under another name the service is not called at all.
+    // Under another Host the service refuses the call.
     let mut wire = backend.wire().await;
     let head = backend.head(&format!("GET {proxy}{CONTACTS}"), "connection: close\r\n");
     let own = backend.app.base.trim_start_matches("http://");
@@ -299,7 +299,7 @@ async fn nothing_in_a_request_names_another_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn header_fields_of_one_connection_and_credentials_end_here_in_both_directions() {
+async fn hop_by_hop_headers_and_credentials_are_removed_in_both_directions() {
     let mut upstream = Upstream::start().await;
     let backend = Backend::before(&upstream).await;
     let proxy = backend.proxy();
@@ -314,7 +314,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
     wire.say(backend.head(&format!("GET {proxy}{CONTACTS}?a=b%20c&d='e'&&x=%2F..%2f+"), more)).await;
     let mut call = upstream.next().await;
     let asked = call.head().await;
-    // The one byte that is written otherwise is the apostrophe, whose escape says the same.
+    // The one byte that is written differently is the apostrophe, whose escape is equivalent.
     assert!(
         asked.starts_with("GET /crm/v3/objects/contacts?a=b%20c&d=%27e%27&&x=%2F..%2f+ HTTP/1.1\r\n"),
         "{asked}"
@@ -372,7 +372,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
          2\r\nok\r\n0\r\nx-end: 1\r\n\r\n",
     )
     .await;
-    // Whoever offers another protocol gets no chunks, but an answer that lasts as long as the connection.
+    // A caller that offers another protocol gets no chunks, but a response that ends with the connection.
     let answer = wire.rest().await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK") && body == "ok", "{answer}");
@@ -423,7 +423,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
+async fn all_methods_but_connect_and_trace_are_forwarded() {
     let mut upstream = Upstream::start().await;
     let backend = Backend::before(&upstream).await;
     let proxy = backend.proxy();
@@ -449,7 +449,7 @@ async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_said_whose_fault_it_is_that_there_is_no_answer() {
+async fn missing_responses_have_a_distinct_error_per_cause() {
     let backend = Backend::start().await;
     let app = &backend.app;
     app.hubspot.script(Rule::times(Kind::Crm, 2, Fault::CloseBeforeAnswer));
@@ -478,7 +478,7 @@ async fn it_is_said_whose_fault_it_is_that_there_is_no_answer() {
     assert_eq!((down.status, problem_of(&down).as_str()), (502, "provider_unreachable"));
 }
 
-/// The address of a server that is no more.
+/// Returns the address of a stopped server.
 async fn free_upstream() -> String {
     Upstream::start().await.url.clone()
 }

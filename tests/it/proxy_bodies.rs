@@ -1,4 +1,4 @@
-//! Bodies through the proxy: a piece at a time in both directions, and never a part that looks like the whole.
+//! Bodies through the proxy: streamed in both directions, and never truncated without an error.
 
 use crate::harness::wire::{Upstream, Wire, values};
 use crate::proxy::{Backend, CONTACTS};
@@ -22,7 +22,7 @@ async fn post(backend: &Backend, framing: &str) -> Wire {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_piece_of_an_answer_arrives_before_the_last_is_sent() {
+async fn response_bodies_are_streamed() {
     let (mut upstream, backend) = stage().await;
     for framing in ["content-length: 10", "transfer-encoding: chunked", "x-until: closed"] {
         let mut wire = get(&backend).await;
@@ -44,7 +44,7 @@ async fn the_first_piece_of_an_answer_arrives_before_the_last_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_of_http_1_0_gets_an_answer_without_chunks() {
+async fn http_1_0_callers_get_responses_without_chunked_encoding() {
     let (mut upstream, backend) = stage().await;
     let mut wire = backend.wire().await;
     wire.say(backend.head(&format!("GET {}{CONTACTS}", backend.proxy()), "").replace("HTTP/1.1", "HTTP/1.0"))
@@ -57,7 +57,7 @@ async fn a_caller_of_http_1_0_gets_an_answer_without_chunks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_piece_of_a_body_arrives_before_the_last_is_sent() {
+async fn request_bodies_are_streamed() {
     let (mut upstream, backend) = stage().await;
     for framing in ["content-length: 10\r\n", "transfer-encoding: chunked\r\n"] {
         let chunked = framing.contains("chunked");
@@ -76,7 +76,7 @@ async fn the_first_piece_of_a_body_arrives_before_the_last_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_not_passed_back_as_a_whole_one() {
+async fn truncated_responses_are_not_completed() {
     let (mut upstream, backend) = stage().await;
     for (framing, part) in
         [("content-length: 100", "a part"), ("transfer-encoding: chunked", "6\r\na part\r\n")]
@@ -93,7 +93,7 @@ async fn an_answer_that_breaks_off_is_not_passed_back_as_a_whole_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_breaks_off_is_not_passed_on_as_a_whole_one() {
+async fn truncated_request_bodies_are_not_completed() {
     let (mut upstream, backend) = stage().await;
     for (framing, part) in
         [("content-length: 100\r\n", "a part"), ("transfer-encoding: chunked\r\n", "6\r\na part\r\n")]
@@ -110,15 +110,15 @@ async fn a_body_that_breaks_off_is_not_passed_on_as_a_whole_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_caller_goes_away_the_call_to_hubspot_ends() {
+async fn calls_to_hubspot_end_when_the_caller_disconnects() {
     let (mut upstream, backend) = stage().await;
-    // Before HubSpot has begun to answer.
+    // Before HubSpot has started to respond.
     let wire = get(&backend).await;
     let mut call = upstream.next().await;
     call.head().await;
     drop(wire);
     assert_eq!(call.rest().await, "", "it hangs up");
-    // In the midst of an answer that would never end.
+    // In the middle of a response that would never end.
     let mut wire = get(&backend).await;
     let mut call = upstream.next().await;
     call.head().await;
@@ -129,7 +129,7 @@ async fn when_the_caller_goes_away_the_call_to_hubspot_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_may_be_large_but_not_endless() {
+async fn request_bodies_have_a_size_limit() {
     let (mut upstream, backend) = stage().await;
     let mut wire = post(&backend, "content-length: 67108865\r\n").await;
     assert!(wire.head().await.starts_with("HTTP/1.1 413 "));
@@ -150,7 +150,7 @@ async fn a_body_may_be_large_but_not_endless() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hubspot_may_answer_before_it_has_the_whole_body() {
+async fn hubspot_may_respond_before_the_request_body_ends() {
     let (mut upstream, backend) = stage().await;
     let mut wire = post(&backend, "transfer-encoding: chunked\r\n").await;
     wire.say("5\r\nfirst\r\n").await;

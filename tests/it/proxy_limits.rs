@@ -1,4 +1,4 @@
-//! What the proxy does when HubSpot takes a token no more, or takes no more calls.
+//! The proxy when HubSpot rejects a token, or rate limits calls.
 
 use fake_hubspot::{Fault, Kind, Rule};
 use reqwest::Method;
@@ -9,7 +9,7 @@ use crate::harness::{eventually, sql};
 use crate::proxy::{Backend, CONTACTS, contact};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_token_is_renewed_and_a_call_that_may_be_made_twice_is_made_again() {
+async fn rejected_tokens_are_refreshed_and_idempotent_calls_repeated() {
     let backend = Backend::start().await;
     let hubspot = &backend.app.hubspot;
     backend.app.advance(60);
@@ -23,7 +23,7 @@ async fn a_refused_token_is_renewed_and_a_call_that_may_be_made_twice_is_made_ag
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_may_not_be_made_twice_gets_its_401_and_the_next_one_a_new_token() {
+async fn other_calls_get_the_401_and_the_next_call_a_new_token() {
     let backend = Backend::start().await;
     let hubspot = &backend.app.hubspot;
     backend.app.advance(60);
@@ -38,7 +38,7 @@ async fn a_call_that_may_not_be_made_twice_gets_its_401_and_the_next_one_a_new_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_refused_calls_at_once_make_one_renewal() {
+async fn concurrent_401s_cause_one_refresh() {
     let backend = Backend::start().await;
     let hubspot = &backend.app.hubspot;
     hubspot.options(|options| options.calls_per_ten_seconds = 0);
@@ -51,7 +51,7 @@ async fn fifty_refused_calls_at_once_make_one_renewal() {
     assert!(hubspot.calls(Kind::Crm).len() <= 100);
 }
 
-/// The statuses of calls that are made at once.
+/// Returns the statuses of concurrent calls.
 async fn at_once(
     calls: impl Iterator<Item = impl Future<Output = crate::harness::browser::Answer>>,
 ) -> Vec<u16> {
@@ -72,7 +72,7 @@ async fn at_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_401s_is_no_storm_of_renewals() {
+async fn repeated_401s_do_not_cause_repeated_refreshes() {
     let backend = Backend::start().await;
     let hubspot = &backend.app.hubspot;
     hubspot.options(|options| options.calls_per_ten_seconds = 0);
@@ -92,7 +92,7 @@ async fn a_storm_of_401s_is_no_storm_of_renewals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_is_asked_no_faster_than_allowed_over_all_of_its_connections() {
+async fn rate_limits_cover_all_connections_of_an_account() {
     let backend = Backend::with(&[("HUBSPOT_ACCOUNT_RATE", "3/10")]).await;
     let app = &backend.app;
     app.connected(crate::harness::app::ACME).await;
@@ -116,7 +116,7 @@ async fn an_account_is_asked_no_faster_than_allowed_over_all_of_its_connections(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn searches_go_five_in_a_second_and_who_is_early_waits() {
+async fn searches_are_limited_to_five_per_second_and_wait_their_turn() {
     let backend = Backend::start().await;
     backend.app.hubspot.options(|options| options.searches_per_second = 0);
     let path = format!("{CONTACTS}/search");
@@ -128,7 +128,7 @@ async fn searches_go_five_in_a_second_and_who_is_early_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lower_limit_is_learnt_from_what_hubspot_answers() {
+async fn lower_limits_are_learned_from_response_headers() {
     let backend = Backend::start().await;
     backend.app.hubspot.options(|options| options.calls_per_ten_seconds = 2);
     assert_eq!(backend.get(CONTACTS).await.status, 200);
@@ -139,7 +139,7 @@ async fn a_lower_limit_is_learnt_from_what_hubspot_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_429_of_hubspot_s_is_passed_back_and_then_obeyed() {
+async fn responses_429_of_hubspot_are_returned_and_honored() {
     let backend = Backend::start().await;
     for (headers, body, seconds) in [
         (vec![("retry-after".to_owned(), "7".to_owned())], "{}", 7),

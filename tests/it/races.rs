@@ -1,6 +1,6 @@
-//! Races, two hundred rounds each with offsets of their own: whoever comes first, nothing is lost, doubled or brought
-//! back. HubSpot rotates refresh tokens and takes none twice, so whoever loses one is found out. Where the database
-//! allows it, two replicas take part.
+//! Races, two hundred rounds each with different offsets: in every order nothing is lost, duplicated or restored.
+//! HubSpot rotates refresh tokens and accepts none twice, so every lost one shows. Where the database allows it, two
+//! replicas take part.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::harness::browser::Browser;
 use crate::harness::process::value;
 use crate::harness::{TestApp, sql};
 
-/// Rounds are run in batches of connections that race side by side.
+/// The number of batches: rounds of connections that race concurrently.
 const BATCHES: u32 = 20;
 const PARALLEL_VISITORS: u64 = 10;
 /// The longest offset.
@@ -29,7 +29,7 @@ const MOST: Duration = Duration::from_millis(30);
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
 
-/// A batch of rounds, with its own share of one sequence of offsets. If it fails, it names the seed: RACES_SEED repeats
+/// A batch of rounds, with its share of one sequence of offsets. If it fails, it prints the seed: RACES_SEED repeats
 /// the offsets.
 struct Batch {
     number: u32,
@@ -52,7 +52,7 @@ impl Batch {
         MOST.mul_f64(self.random.unit())
     }
 
-    /// Runs a side of a race, a moment later than the others.
+    /// Starts a side of a race, at its offset.
     fn begin<T: Send + 'static>(&self, side: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let offset = self.offset();
         tokio::spawn(async move {
@@ -78,7 +78,7 @@ async fn ended<T>(sides: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
     all
 }
 
-/// Somebody with one connection.
+/// A user with one connection.
 #[derive(Clone)]
 struct Visitor {
     browser: Arc<Browser>,
@@ -105,25 +105,25 @@ impl Scene {
         Self { app: Arc::new(app), replica }
     }
 
-    /// The verbs of each process.
+    /// Returns the services of each process.
     fn each(&self) -> Vec<Services> {
         std::iter::once(&self.app.services).chain(self.replica.iter().map(App::services)).cloned().collect()
     }
 
-    /// The verbs of whichever replica it hits.
+    /// Returns the services of a random replica.
     fn any(&self, batch: &Batch) -> Services {
         let mut each = self.each();
         let at = (batch.random.unit() * each.len() as f64) as usize;
         each.swap_remove(at)
     }
 
-    /// People, each with a browser and an account of their own.
+    /// Creates users, each with their own browser and account.
     async fn visitors(&self) -> Vec<Visitor> {
         let newcomers = (1..=PARALLEL_VISITORS).map(|nth| (Arc::new(self.app.browser()), 4_000 + nth));
         self.connected(newcomers.collect()).await
     }
 
-    /// The same people, connected again.
+    /// Connects the same users again.
     async fn again(&self, visitors: &[Visitor]) -> Vec<Visitor> {
         self.connected(visitors.iter().map(|visitor| (visitor.browser.clone(), visitor.account)).collect())
             .await
@@ -144,7 +144,7 @@ impl Scene {
         visitors
     }
 
-    /// Each person back from HubSpot, with the account.
+    /// Returns the callback URL of each user, with the account.
     async fn ways_back(&self, visitors: &[Visitor], account: impl Fn(&Visitor) -> u64) -> Vec<String> {
         let mut all = Vec::new();
         for visitor in visitors {
@@ -155,15 +155,15 @@ impl Scene {
         all
     }
 
-    /// HubSpot keeps each answer of this kind back for a while of its own.
+    /// Lets HubSpot delay each response of this kind by a different time.
     fn delay(&self, batch: &Batch, kind: Kind) {
         for _ in 0..PARALLEL_VISITORS {
             self.app.hubspot.script(Rule::once(kind, Fault::DelayAfterIssue(batch.offset())));
         }
     }
 
-    /// So many claim what is due in small portions, at each replica in turn, and refresh it until nothing is left. Says
-    /// how many refreshes there were.
+    /// Starts this many workers that acquire due jobs in small batches, at each replica in turn, and refresh them until
+    /// none is left. Returns the number of refreshes.
     fn refreshing(&self, batch: &Batch, claimers: usize) -> JoinHandle<usize> {
         let each = self.each();
         let services = each.iter().cycle().take(claimers).cloned();
@@ -171,7 +171,7 @@ impl Scene {
         tokio::spawn(async move { ended(loops).await.into_iter().sum() })
     }
 
-    /// What HubSpot has to end, it is told.
+    /// Performs the queued revocations.
     async fn tell_hubspot_of_ends(&self) {
         for _ in 0..10 {
             if self.app.database.count(sql::REVOCATION_JOBS).await == 0 {
@@ -180,7 +180,7 @@ impl Scene {
             self.app.advance(31);
             self.app.services.connections.disconnects.revoke_due().await.expect("revokes");
         }
-        panic!("HubSpot is not told of the end of a grant");
+        panic!("a grant was not revoked at HubSpot");
     }
 
     async fn connections(&self) -> usize {
@@ -188,7 +188,7 @@ impl Scene {
         usize::try_from(count).expect("a count")
     }
 
-    /// What is stored is what HubSpot gave last: one more refresh of everything succeeds.
+    /// Asserts that the stored tokens are HubSpot's latest: one more refresh of everything succeeds.
     async fn assert_each_token_is_the_newest(&self) {
         let app = &self.app;
         app.hubspot.clear_script();
@@ -218,7 +218,7 @@ async fn refresh_by_and_by(services: Services) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
+async fn a_concurrent_disconnect_and_refresh_leave_no_connection_or_grant() {
     let scene = Scene::set(&[]).await;
     scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
     let mut visitors = scene.visitors().await;
@@ -254,7 +254,7 @@ async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_reconnect_and_a_refresh_the_newest_token_is_kept() {
+async fn a_concurrent_reconnect_and_refresh_keep_the_newest_token() {
     let scene = Scene::set(&[]).await;
     let visitors = scene.visitors().await;
     for batch in Batch::all() {
@@ -280,7 +280,7 @@ async fn of_a_reconnect_and_a_refresh_the_newest_token_is_kept() {
     }
 }
 
-/// As the person does: asked first, then sure. What the page asked for is refused if the session has changed since.
+/// Logs out like a user: the confirmation page, then the form, which is refused if the session has changed since.
 async fn log_out(browser: Arc<Browser>) {
     let page = browser.get("/logout").await.body;
     let Some((_, form)) = page.split_once("name=\"csrf\" value=\"") else { return };
@@ -290,7 +290,7 @@ async fn log_out(browser: Arc<Browser>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
+async fn a_concurrent_logout_and_callback_leave_no_unreachable_connection() {
     let scene = Scene::set(&[("SESSION_IDLE_SECONDS", "1800")]).await;
     let visitors = scene.visitors().await;
     for batch in Batch::all() {
@@ -317,7 +317,7 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
             let stored = scene.app.services.connections.list.connections(visitor.user).await.unwrap().len();
             assert!(
                 shown == stored || shown == 0,
-                "all of a person's connections or none: {shown} of {stored}"
+                "all of a user's connections or none: {shown} of {stored}"
             );
         }
         scene.app.advance(1_801);
@@ -331,11 +331,11 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tabs_that_finish_at_once_leave_one_connection_for_each_account() {
+async fn tabs_that_finish_together_leave_one_connection_per_account() {
     let scene = Scene::set(&[]).await;
     let visitors = scene.visitors().await;
     for batch in Batch::all() {
-        // The one tab renews the account of before; the other one renews it as well, or adds an account.
+        // One tab reconnects the account of before; the other one reconnects it as well, or adds an account.
         let other = u64::from(batch.number % 2) * 1_000;
         let tabs = [
             scene.ways_back(&visitors, |visitor| visitor.account).await,
@@ -380,7 +380,7 @@ async fn tabs_that_finish_at_once_leave_one_connection_for_each_account() {
     scene.assert_each_token_is_the_newest().await;
 }
 
-/// Something that was done, from then to then.
+/// An action with its start and end.
 struct Done<T> {
     began: Instant,
     ended: Instant,
@@ -399,7 +399,7 @@ async fn all(done: Vec<CancellationToken>) {
     }
 }
 
-/// Ends what the person sees at this moment.
+/// Disconnects the connections that the user sees at this moment.
 async fn disconnect_all_seen(services: Services, user: UserId) -> usize {
     let mut count = 0;
     for seen in services.connections.list.connections(user).await.expect("reads").iter() {
@@ -415,7 +415,7 @@ async fn disconnect_all_seen(services: Services, user: UserId) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
+async fn of_concurrent_disconnects_and_a_reconnect_the_last_wins() {
     let scene = Scene::set(&[]).await;
     scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
     let mut visitors = scene.visitors().await;
@@ -425,7 +425,7 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
         let races: Vec<_> = std::iter::zip(visitors.clone(), backs)
             .enumerate()
             .map(|(nth, (visitor, back))| {
-                // A third each: all at once, one disconnect behind the reconnect, both of them before it.
+                // A third each: all concurrent, one disconnect after the reconnect, both of them before it.
                 let (came_back, left) =
                     (CancellationToken::new(), [(); 2].map(|()| CancellationToken::new()));
                 let before = if nth % 3 == 2 { left.to_vec() } else { Vec::new() };
@@ -483,7 +483,7 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_writes() {
+async fn concurrent_key_rotation_refresh_and_disconnect_keep_each_others_writes() {
     let keys = [(); 2].map(|()| Keyring::generate());
     let both = format!("{},{}", keys[0].expose(), keys[1].expose());
     let scene = Scene::set(&[("ENCRYPTION_KEYS", &both)]).await;
@@ -494,7 +494,7 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
     for batch in Batch::all() {
         scene.app.advance(DUE);
         scene.delay(&batch, Kind::Refresh);
-        // To and fro: now the one key is the newest, then the other.
+        // Back and forth: either key is the newest in turn.
         let mut order = keys.clone();
         order.rotate_left(usize::from(batch.number % 2 == 0));
         let keyring = Keyring::new(&order, &app_secret).unwrap();
@@ -537,7 +537,7 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_many_claim_at_once_is_refreshed_once() {
+async fn jobs_acquired_concurrently_are_refreshed_once() {
     let scene = Scene::set(&[]).await;
     let visitors = scene.visitors().await;
     for batch in Batch::all() {
@@ -558,7 +558,7 @@ async fn what_many_claim_at_once_is_refreshed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
+async fn holders_of_an_expired_lease_change_nothing_of_the_new_holder() {
     let scene = Scene::set(&[]).await;
     let visitors = scene.visitors().await;
     for batch in Batch::all() {
@@ -593,13 +593,13 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_starts_with_one_challenge_at_once_one_begins() {
+async fn of_concurrent_starts_with_one_challenge_one_succeeds() {
     let scene = Scene::set(&[]).await;
     for batch in Batch::all() {
         let starts: Vec<_> = (1..=PARALLEL_VISITORS)
             .map(|nth| {
                 let services = scene.any(&batch);
-                // Two challenges, so that rows written by one statement meet both.
+                // Two challenges, so that rows written by one statement have both.
                 let challenge = Secret::new(format!("{} of {}", nth % 2, batch.number)).hash();
                 let ask = StartConnect { challenge: Some(challenge), ..StartConnect::default() };
                 batch.begin(

@@ -1,4 +1,4 @@
-//! Read tokens: a page shows what one user of the host has connected, on any site and without cookies.
+//! Read tokens: a page shows the connections of one user of the host, on any site and without cookies.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,14 +22,14 @@ async fn token_of(app: &TestApp, user: &str) -> String {
     answer.json()["token"].as_str().unwrap().to_owned()
 }
 
-/// What a page of the host reads with a token, from another origin and without cookies.
+/// Reads with a token like a page of the host, from another origin and without cookies.
 async fn read(app: &TestApp, token: &str, path: &str, tag: &str) -> Answer {
     let page = app.browser();
     let request = page.request(Method::GET, path).header("origin", HOST);
     page.send(request.header("hubspot-connect-read-token", token).header("if-none-match", tag)).await
 }
 
-/// A host with one user, `user_42`, who has connected an account.
+/// Returns a host with one user, `user_42`, who has connected an account.
 async fn connected() -> Host {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
@@ -38,7 +38,7 @@ async fn connected() -> Host {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_token_shows_the_connections_of_its_user_and_no_others() {
+async fn read_tokens_show_only_the_connections_of_their_user() {
     let Host { app, .. } = connected().await;
     let answer = read(&app, &token_of(&app, "user_42").await, STATUS, "").await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -57,7 +57,7 @@ async fn a_read_token_shows_the_connections_of_its_user_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_token_waits_for_a_change_of_its_users_connections() {
+async fn read_tokens_wait_for_changes_of_their_users_connections() {
     let Host { app, .. } = connected().await;
     let token = token_of(&app, "user_42").await;
     let tag = read(&app, &token, STATUS, "").await.header("etag").to_owned();
@@ -72,7 +72,7 @@ async fn a_read_token_waits_for_a_change_of_its_users_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_token_expires() {
+async fn read_tokens_expire() {
     let Host { app, .. } = connected().await;
     let answer = create(&app, json!({"external_user_id": "user_42", "expires_in": 60})).await;
     let token = answer.json()["token"].as_str().unwrap().to_owned();
@@ -84,7 +84,7 @@ async fn a_read_token_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_token_opens_only_the_status() {
+async fn read_tokens_are_accepted_only_for_the_status() {
     let Host { app, .. } = connected().await;
     let token = token_of(&app, "user_42").await;
     let answer = app.api(&token, Method::GET, "/api/hubspot/connections", None).await;
@@ -92,7 +92,7 @@ async fn a_read_token_opens_only_the_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_token_is_created_by_a_key_that_may_read_connections() {
+async fn read_tokens_require_a_key_that_may_read_connections() {
     let app = TestApp::start().await;
     for scope in ["sessions:write", "tokens:read"] {
         let key = app.api_key(scope).await;

@@ -4,7 +4,7 @@ use crate::harness::app::{ACME, GLOBEX};
 use crate::harness::{TestApp, sql};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_active_connection_without_a_job_is_given_one() {
+async fn active_connections_without_a_job_get_one() {
     let app = TestApp::with(&[]).await;
     app.connected(ACME).await;
     app.database.clear(sql::REFRESH_JOBS).await;
@@ -14,7 +14,7 @@ async fn an_active_connection_without_a_job_is_given_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_not_active_loses_its_job() {
+async fn inactive_connections_lose_their_job() {
     let app = TestApp::with(&[]).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;

@@ -1,4 +1,4 @@
-//! Refreshing, again and again: each token once, the newest kept, whoever else is at it.
+//! Repeated refreshes: each token once, the newest kept, with any concurrent work.
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::services::Services;
@@ -12,7 +12,7 @@ fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
 
-/// Claims what is due and refreshes it, all at once. Says how many there were.
+/// Acquires due jobs and refreshes them, all concurrently. Returns their number.
 async fn refresh_all(services: &Services) -> usize {
     let jobs = services.connections.refreshes.acquire_refreshes(1000).await.unwrap();
     let count = jobs.len();
@@ -24,7 +24,7 @@ async fn refresh_all(services: &Services) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refresh_stores_the_token_that_hubspot_gave_last() {
+async fn refreshes_store_the_latest_tokens_of_hubspot() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     let accounts: Vec<u64> = (1..=5).map(|account| 9_000 + account).collect();
     for account in &accounts {
@@ -44,7 +44,7 @@ async fn every_refresh_stores_the_token_that_hubspot_gave_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_two_claim_at_once_is_refreshed_once() {
+async fn a_job_acquired_by_two_workers_is_refreshed_once() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     for account in 1..=10 {
         app.connected(9_000 + account).await;
@@ -64,7 +64,7 @@ async fn what_two_claim_at_once_is_refreshed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
+async fn leases_last_a_minute_and_their_holder_refreshes_once() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.advance(DUE);
@@ -78,7 +78,7 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
     let mut second = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     assert!(second[0].job.was_interrupted);
     app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
-    // The first answer is still on its way to this process: asking again would spend a token that is spent.
+    // The first response is still on its way to this process: another call would use a token that is already rotated.
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     assert!(!late.is_finished(), "the first call is still under way");
     app.hubspot.release();
@@ -90,7 +90,7 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster() {
+async fn new_tokens_are_stored_after_the_lease_expired_unless_another_holder_was_faster() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     app.advance(DUE);
@@ -103,7 +103,7 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
     app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.generation().await, 2, "the only copy is kept");
-    // The second holder was held up as well, and finds that all is done.
+    // The second holder was delayed as well, and finds nothing to do.
     app.advance(2);
     app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
@@ -115,7 +115,7 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_stood_still_before_asking_does_not_ask_beside_the_next_one() {
+async fn paused_holders_do_not_refresh_beside_the_next_holder() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     app.advance(DUE);
@@ -130,7 +130,7 @@ async fn whoever_stood_still_before_asking_does_not_ask_beside_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_of_a_late_holder_changes_nothing() {
+async fn failures_of_a_late_holder_change_nothing() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.advance(DUE);
@@ -149,7 +149,7 @@ async fn a_failure_of_a_late_holder_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnect_during_a_refresh_wins() {
+async fn reconnects_win_over_refreshes_in_progress() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     let browser = app.connected(ACME).await;
     app.advance(DUE);
@@ -175,7 +175,7 @@ async fn a_reconnect_during_a_refresh_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnect_forgets_failures_and_pauses() {
+async fn reconnects_reset_failures_and_backoff() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
@@ -193,7 +193,7 @@ async fn a_reconnect_forgets_failures_and_pauses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_gives_every_active_connection_its_job_and_takes_spare_ones_away() {
+async fn startup_creates_missing_jobs_and_deletes_spare_ones() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
@@ -208,7 +208,7 @@ async fn a_start_gives_every_active_connection_its_job_and_takes_spare_ones_away
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_leaves_one_job_for_each_active_connection() {
+async fn operations_leave_one_job_per_active_connection() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.assert_one_job_each().await;

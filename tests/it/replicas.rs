@@ -1,4 +1,4 @@
-//! Several services on one PostgreSQL: each token is refreshed once, whoever looks first and whatever clock it has.
+//! Several services on one PostgreSQL: each token is refreshed once, by any replica with any clock.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
 
-/// Refreshes in small portions until nothing is due, as the loop of one replica would.
+/// Refreshes in small batches until nothing is due, like the loop of one replica.
 fn work(services: &Services) -> tokio::task::JoinHandle<usize> {
     let services = services.clone();
     tokio::spawn(async move {
@@ -39,7 +39,7 @@ fn work(services: &Services) -> tokio::task::JoinHandle<usize> {
 async fn replicas_refresh_each_token_once() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     if app.database.is_sqlite() {
-        return; // One process has the file for itself.
+        return; // An SQLite file belongs to one process.
     }
     let replica = app.replica(app.clock.clone()).await;
     for account in 1..=30 {
@@ -61,7 +61,7 @@ async fn replicas_refresh_each_token_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
+async fn replicas_with_a_wrong_clock_break_neither_reads_nor_leases() {
     let hubspot = fake_hubspot::FakeHubSpot::start(strict()).await.unwrap();
     let database = TestDatabase::fresh().await;
     if database.is_sqlite() {
@@ -82,7 +82,7 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
         "a lease holds by the database's clock"
     );
     for job in acquired {
-        // What the one sealed five minutes from now, the other opens.
+        // What one replica encrypts five minutes in the future, the other decrypts.
         replica.services().connections.refreshes.refresh(job).await.unwrap();
     }
     app.database.make_refreshes_due().await;
@@ -99,7 +99,7 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_is_served_by_any_replica() {
+async fn flows_continue_on_any_replica() {
     let app = TestApp::start().await;
     if app.database.is_sqlite() {
         return;
@@ -114,7 +114,7 @@ async fn a_person_is_served_by_any_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disconnect_on_one_replica_beats_a_refresh_on_another() {
+async fn disconnects_win_over_refreshes_on_another_replica() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     if app.database.is_sqlite() {
         return;
@@ -136,7 +136,7 @@ async fn a_disconnect_on_one_replica_beats_a_refresh_on_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_that_start_and_crash_side_by_side_lose_nothing() {
+async fn processes_that_start_and_crash_concurrently_lose_nothing() {
     let hubspot =
         fake_hubspot::FakeHubSpot::start(Options { access_token_seconds: 10, ..Options::default() })
             .await
@@ -157,7 +157,7 @@ async fn processes_that_start_and_crash_side_by_side_lose_nothing() {
     for account in 1..=5 {
         first.connected(&hubspot, 7_000 + account).await;
     }
-    // A refresh that the crash cuts off is done again when its lease has run out, later than this test waits.
+    // A refresh that the crash interrupts is repeated when its lease has expired, later than this test waits.
     eventually("a first round", || async { database.connections(sql::REFRESHED).await == 5 }).await;
     first.crash();
     let before = hubspot.calls(Kind::Refresh).len();

@@ -1,4 +1,4 @@
-//! Scopes and account details come from HubSpot, whichever of its endpoints names them.
+//! Scopes and account details come from HubSpot, by whichever of its endpoints returns them.
 
 use fake_hubspot::{Fault, Kind, Rule};
 use reqwest::Method;
@@ -33,7 +33,7 @@ async fn events(app: &TestApp) -> Vec<String> {
     listed.into_iter().map(|event| event.kind.as_str().to_owned()).collect()
 }
 
-/// The scopes of an authorization URL: the required and the optional ones.
+/// Returns the scopes of an authorize URL: the required and the optional ones.
 fn asked(authorize: &str) -> (Vec<String>, Vec<String>) {
     let url = url::Url::parse(authorize).expect("a URL");
     let list = |name| {
@@ -44,7 +44,7 @@ fn asked(authorize: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn introspection_names_the_scopes_where_the_token_response_does_not() {
+async fn scopes_come_from_introspection_when_the_token_response_has_none() {
     let app = TestApp::with(&[STRICT]).await;
     app.hubspot.script(Rule::always(Kind::Exchange, lacking("scopes")));
     app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
@@ -69,7 +69,7 @@ async fn a_new_connection_reports_no_change_of_scopes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_list_of_scopes_names_none() {
+async fn empty_scope_lists_count_as_missing() {
     let app = TestApp::with(&[STRICT]).await;
     app.hubspot.script(Rule::always(Kind::Exchange, patch("scopes", json!([]))));
     app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
@@ -78,7 +78,7 @@ async fn an_empty_list_of_scopes_names_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_that_nothing_names_are_unknown_until_the_background_has_asked() {
+async fn unreported_scopes_are_unknown_until_introspection() {
     let app = TestApp::start().await;
     app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
     app.hubspot.script(Rule::times(Kind::Introspect, 2, busy(1)));
@@ -95,8 +95,9 @@ async fn scopes_that_nothing_names_are_unknown_until_the_background_has_asked() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_whose_scopes_turn_out_too_few_needs_a_reconnect() {
-    // Introspection fails while the connection is stored, or until the background asks, or until a refresh names them.
+async fn connections_found_to_lack_required_scopes_need_reauth() {
+    // Introspection fails while the connection is stored, or until the background work, or until a refresh returns
+    // them.
     for failures in [1, 2, 1_000] {
         let app = TestApp::with(&[STRICT]).await;
         app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
@@ -150,7 +151,7 @@ async fn a_reconnect_whose_scopes_are_named_later_reports_their_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oauth_is_always_asked_for() {
+async fn the_oauth_scope_is_always_requested() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write").await;
     for scopes in [json!([]), json!([MORE]), json!([MORE, "oauth"])] {
@@ -166,7 +167,7 @@ async fn oauth_is_always_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnect_asks_for_what_the_connection_has() {
+async fn reconnects_request_the_scopes_of_the_connection() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let granted = format!("oauth crm.objects.contacts.read {MORE}");
@@ -177,7 +178,7 @@ async fn a_reconnect_asks_for_what_the_connection_has() {
     // The button of a page.
     let link = format!("/auth/hubspot/start?origin={HOST}&portal_id={ACME}");
     let by_button = browser.get(&link).await.location().to_owned();
-    // A connect session for the connection, with scopes of its own.
+    // A connect session for the connection, with its own scopes.
     let key = app.api_key("sessions:write").await;
     let body = json!({"connection_id": id, "scopes": ["tickets"]});
     let session = app.api(&key, Method::POST, "/api/hubspot/connect-sessions", Some(body)).await.json();
@@ -185,7 +186,7 @@ async fn a_reconnect_asks_for_what_the_connection_has() {
     let token = session["token"].as_str().unwrap();
     let launch = page.post(&app.browser(), Some(HOST), &[("connect_session", token)]).await;
     let by_session = data(&launch, "authorize-url");
-    // Once more, after another account was chosen by mistake.
+    // Once more, after another account was selected by mistake.
     let back = app.hubspot.decide(&by_button, approve(GLOBEX)).expect("back");
     let done = browser.get(&back).await;
     let question = browser.get(done.location().split('#').next().unwrap()).await;
@@ -203,7 +204,7 @@ async fn a_reconnect_asks_for_what_the_connection_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_detail_is_asked_for_on_its_own_when_hubspot_allows() {
+async fn missing_account_details_are_fetched_when_hubspot_allows() {
     let app = TestApp::start().await;
     app.hubspot.script(Rule::once(Kind::AccountInfo, busy(1_000)));
     let (browser, _) = come_back(&app).await;
@@ -223,7 +224,7 @@ async fn a_missing_detail_is_asked_for_on_its_own_when_hubspot_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_zone_is_kept_though_introspection_fails_and_asked_for_a_few_times_where_it_is_refused() {
+async fn time_zones_survive_failed_introspection_and_are_requested_a_few_times() {
     let app = TestApp::start().await;
     app.hubspot.script(Rule::once(Kind::Introspect, busy(1)));
     come_back(&app).await;
@@ -241,7 +242,7 @@ async fn a_time_zone_is_kept_though_introspection_fails_and_asked_for_a_few_time
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_says_whether_its_scopes_are_required_whatever_is_configured() {
+async fn sessions_override_whether_scopes_are_required() {
     for (configured, required) in [("false", true), ("true", false)] {
         let app = TestApp::with(&[("HUBSPOT_REQUIRE_ALL_SCOPES", configured)]).await;
         let key = app.api_key("sessions:write").await;

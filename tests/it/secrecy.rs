@@ -1,4 +1,4 @@
-//! Secrets stay where they belong: not in logs, figures, pages or answers, and not in what a process shows of itself.
+//! Secrets do not leak: not into logs, metrics, pages or responses, and not into the visible state of a process.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::harness::process::Process;
 use crate::harness::watch::Watch;
 use crate::harness::{Browser, TestApp};
 
-/// Everything that was logged to files in this folder.
+/// Returns everything that was logged to files in this folder.
 fn logged(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).expect("the folder of the log");
     entries.map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a log")).collect()
@@ -22,7 +22,7 @@ fn logged(folder: &Path) -> String {
 
 const CANARY: &str = "na1-canary0-canary0-canary0";
 
-/// Answers of HubSpot that carry a token where an error would be logged.
+/// Returns responses of HubSpot with a token in a place where an error would be logged.
 fn spoilt_answers() -> Vec<Fault> {
     vec![
         Fault::Json(json!({"access_token": ["Ccanary0canary0canary0"], "refresh_token": CANARY})),
@@ -46,7 +46,7 @@ fn spoilt_answers() -> Vec<Fault> {
     ]
 }
 
-/// Everything a person and an attacker do with the service, good and bad; what the pages and answers said.
+/// Does everything that users and attackers do with the service; returns the texts of pages and responses.
 async fn whole_journey(hubspot: &FakeHubSpot, base: &str, watch: &mut Watch) -> Browser {
     let (browser, other) = (Browser::new(base), Browser::new(base));
     watch.secret(CANARY);
@@ -100,7 +100,7 @@ async fn whole_journey(hubspot: &FakeHubSpot, base: &str, watch: &mut Watch) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_shows_no_secret_of_a_whole_journey_even_at_its_most_talkative() {
+async fn trace_logs_contain_no_secret() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let logging = Logging {
         level: "trace".to_owned(),
@@ -145,10 +145,10 @@ async fn the_log_shows_no_secret_of_a_whole_journey_even_at_its_most_talkative()
     watch.assert_kept();
 }
 
-/// Not the service alone, the libraries too.
+/// The libraries of the service too.
 pub const EVERYTHING: (&str, &str) = ("LOG_LEVEL", "trace,hubspot_connect=trace");
 
-/// The variables of a process that logs all it can, to a file in this folder too.
+/// Returns the variables of a process that logs at level trace, also to a file in this folder.
 pub fn talkative(
     hubspot: &FakeHubSpot,
     database: &TestDatabase,
@@ -162,7 +162,7 @@ pub fn talkative(
     settle(hubspot, database, &all)
 }
 
-/// Stops it; everything that it printed, and logged to this folder.
+/// Stops it; returns everything that it printed, and logged to this folder.
 pub fn said_by(service: Process, folder: &Path) -> String {
     let printed = service.log();
     service.ask_to_stop();
@@ -171,7 +171,7 @@ pub fn said_by(service: Process, folder: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_process_itself_prints_logs_and_answers_no_secret() {
+async fn the_process_never_outputs_secrets() {
     let hubspot = FakeHubSpot::start(Options::default()).await.expect("a fake HubSpot");
     let database = TestDatabase::fresh().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -199,7 +199,7 @@ async fn the_process_itself_prints_logs_and_answers_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_a_stranger_sends_breaks_a_line_of_the_log() {
+async fn client_input_cannot_break_log_lines() {
     let hubspot = FakeHubSpot::start(Options::default()).await.expect("a fake HubSpot");
     let database = TestDatabase::fresh().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -239,7 +239,7 @@ async fn nothing_a_stranger_sends_breaks_a_line_of_the_log() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_process_leaves_no_core_and_shows_no_secret_in_its_command_line() {
+async fn the_process_leaves_no_core_dump_and_no_secret_in_its_command_line() {
     let hubspot = FakeHubSpot::start(Options::default()).await.expect("a fake HubSpot");
     let database = TestDatabase::fresh().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -261,7 +261,7 @@ async fn the_process_leaves_no_core_and_shows_no_secret_in_its_command_line() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_process_writes_is_its_owners_alone() {
+async fn files_of_the_process_are_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let hubspot = FakeHubSpot::start(Options::default()).await.expect("a fake HubSpot");
     let database = TestDatabase::fresh().await;
@@ -279,7 +279,7 @@ async fn what_the_process_writes_is_its_owners_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_route_shows_a_token_but_the_one_hand_off_to_a_listed_page() {
+async fn tokens_are_returned_only_by_the_hand_off_to_a_listed_page() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let done = browser.come_back(&app, Some(HOST), approve(ACME)).await;
@@ -322,7 +322,7 @@ async fn no_route_shows_a_token_but_the_one_hand_off_to_a_listed_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_own_pages_are_given_no_token_at_all() {
+async fn the_pages_of_the_service_get_no_token() {
     let app = TestApp::start().await;
 
     let done = app.browser().connect(&app, Some(&app.base), approve(ACME)).await;
@@ -333,7 +333,7 @@ async fn our_own_pages_are_given_no_token_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_operator_wants_no_tokens_in_messages_there_are_none() {
+async fn messages_contain_no_tokens_where_disabled() {
     for delivery in ["pickup_code", "handle"] {
         let app = TestApp::with(&[("TOKEN_DELIVERY", delivery)]).await;
         let done = app.browser().connect(&app, Some(HOST), approve(ACME)).await;

@@ -1,4 +1,4 @@
-//! Sessions: whose they are, how long they last, and what an old or a foreign one opens.
+//! Browser sessions: their owner, their lifetime, and the access of an old or a foreign one.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::harness::{Browser, TestApp, sql};
 const SESSION: &str = "__Host-hsc_sid";
 const FLOW: &str = "__Host-hsc_f_";
 
-/// A browser with one cookie and nothing else.
+/// Returns a browser with one cookie only.
 fn with_cookie(app: &TestApp, name: &str, value: &str) -> Browser {
     let browser = app.browser();
     browser.plant(name, value);
@@ -29,7 +29,7 @@ fn session_of(browser: &Browser) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connecting_gives_the_session_a_new_key_and_the_old_one_opens_nothing() {
+async fn connecting_rotates_the_session_key() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let before = session_of(&browser);
@@ -43,7 +43,7 @@ async fn connecting_gives_the_session_a_new_key_and_the_old_one_opens_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_key_from_outside_is_never_taken_over() {
+async fn session_keys_set_by_clients_are_never_adopted() {
     let app = TestApp::start().await;
     let ended = app.connected(ACME).await;
     let once_good = session_of(&ended);
@@ -60,7 +60,7 @@ async fn a_session_key_from_outside_is_never_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_of_another_secret_is_nobodys() {
+async fn sessions_signed_with_another_secret_are_ignored() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let app = app.restarted(&[("APP_SECRET", "another application secret, just as long")]).await;
@@ -71,7 +71,7 @@ async fn a_session_of_another_secret_is_nobodys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cookie_of_one_purpose_serves_no_other() {
+async fn cookies_are_bound_to_their_purpose() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let authorize = browser.start(Some(HOST)).await;
@@ -91,7 +91,7 @@ async fn a_cookie_of_one_purpose_serves_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_with_the_wrong_secret_looks_like_no_flow_at_all() {
+async fn flows_with_a_wrong_secret_look_unknown() {
     let app = TestApp::start().await;
     let owner = app.browser();
     let done = owner.come_back(&app, Some(HOST), approve(ACME)).await;
@@ -116,7 +116,7 @@ async fn a_flow_with_the_wrong_secret_looks_like_no_flow_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_connects_the_same_account_sees_only_a_connection_of_his_own() {
+async fn users_of_one_account_see_only_their_own_connection() {
     let app = TestApp::start().await;
     let (first, second) = (app.connected(ACME).await, app.connected(ACME).await);
     let id = |status: &Value| status["connections"][0]["id"].as_str().unwrap().to_owned();
@@ -135,7 +135,7 @@ async fn who_connects_the_same_account_sees_only_a_connection_of_his_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_was_logged_out_cannot_be_replayed() {
+async fn logged_out_sessions_cannot_be_replayed() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let before = session_of(&browser);
@@ -157,7 +157,7 @@ async fn a_session_that_was_logged_out_cannot_be_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
+async fn idle_sessions_end_with_their_connections() {
     let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300")]).await;
     let browser = app.connected(ACME).await;
     for _ in 0..3 {
@@ -177,7 +177,7 @@ async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
+async fn polls_do_not_extend_a_session_and_report_its_end() {
     let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300")]).await;
     let browser = app.connected(ACME).await;
     let ends = |status: &Value| status["session_expires_at"].as_str().expect("a moment").to_owned();
@@ -185,7 +185,7 @@ async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
     let end = ends(&first.json());
     assert_eq!(end, app.clock.now().plus(Duration::from_secs(300)).rfc3339());
     assert!(browser.get("/").await.body.contains(&format!("datetime=\"{end}\"")));
-    // An open page asks every thirty seconds, and hears that nothing has changed.
+    // An open page polls every thirty seconds, without a change.
     for _ in 0..9 {
         app.advance(30);
         let poll = browser.request(reqwest::Method::GET, "/api/hubspot/status");
@@ -193,7 +193,7 @@ async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
         assert_eq!(polled.status, 304, "{}", polled.body);
     }
 
-    // What a person does moves the end: a page that is opened, a form that is sent.
+    // Actions of the user extend it: opening a page, sending a form.
     browser.get("/").await;
     let moved = browser.get("/api/hubspot/status").await;
     assert_ne!(moved.header("etag"), first.header("etag"));
@@ -214,14 +214,14 @@ async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_names_its_last_end_where_activity_cannot_move_it() {
+async fn sessions_report_their_absolute_end() {
     let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300"), ("SESSION_MAX_SECONDS", "400")]).await;
     let browser = app.connected(ACME).await;
     let last = app.clock.now().plus(Duration::from_secs(400)).rfc3339();
     app.advance(200);
     browser.get("/").await;
     assert_eq!(browser.status().await["session_expires_at"], last);
-    // Connecting again gives it another key, and no other end.
+    // Connecting again rotates its key, and keeps its end.
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(browser.status().await["session_expires_at"], last);
     let kept = app.database.count_where(sql::SESSIONS, "state LIKE '%ends_at%'").await;
@@ -229,7 +229,7 @@ async fn a_session_names_its_last_end_where_activity_cannot_move_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_that_waits_is_answered_when_the_session_ends() {
+async fn waiting_status_requests_return_when_the_session_ends() {
     let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300")]).await;
     let browser = app.connected(ACME).await;
     let tag = browser.get("/api/hubspot/status").await.header("etag").to_owned();
@@ -242,7 +242,7 @@ async fn a_status_that_waits_is_answered_when_the_session_ends() {
 
     let answer = wait(&tag).await;
 
-    assert_eq!(answer.status, 304, "it may have been extended meanwhile");
+    assert_eq!(answer.status, 304, "it may have been extended in the meantime");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     app.advance(1);
     let answer = wait(&tag).await;
@@ -250,7 +250,7 @@ async fn a_status_that_waits_is_answered_when_the_session_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_says_what_becomes_of_the_connections_when_the_session_ends() {
+async fn the_page_explains_what_happens_to_connections_when_the_session_ends() {
     for (what, words) in [
         ("revoke", "access is revoked at HubSpot"),
         ("forget", "The app stays installed at HubSpot"),
@@ -263,7 +263,7 @@ async fn the_page_says_what_becomes_of_the_connections_when_the_session_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_ends_in_any_case_however_much_it_is_used_or_renewed() {
+async fn sessions_end_at_their_absolute_limit() {
     let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300"), ("SESSION_MAX_SECONDS", "1000")]).await;
     let browser = app.connected(ACME).await;
     for _ in 0..4 {
@@ -278,7 +278,7 @@ async fn a_session_ends_in_any_case_however_much_it_is_used_or_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logging_out_while_the_person_is_at_hubspot_does_not_bring_the_old_session_back() {
+async fn logout_during_a_flow_does_not_restore_the_old_session() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let before = session_of(&browser);
@@ -295,7 +295,7 @@ async fn logging_out_while_the_person_is_at_hubspot_does_not_bring_the_old_sessi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_depends_on_who_the_browser_claims_to_be() {
+async fn user_ids_claimed_by_requests_grant_no_access() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let user = browser.status().await["user_id"].as_str().unwrap().to_owned();

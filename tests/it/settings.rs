@@ -1,5 +1,5 @@
-//! There is no switch that turns the proof off: whatever an operator sets, and however far, a callback is good in the
-//! browser that has begun its attempt and nowhere else, and what no page is proven to have begun is told to none.
+//! No setting turns opener verification off: with every value of every setting, a callback is valid only in the browser
+//! that started its flow, and the outcome of an unverified flow is given to no page.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::harness::{Browser, TestApp, sql};
 
 const EVIL: &str = "http://evil.localhost:3000";
 
-/// What people write to turn something off, to let everyone in, or as far up or down as it goes.
+/// Values that users write to turn something off, to allow everything, or as a minimum or maximum.
 const EXTREMES: [&str; 21] = [
     "",
     "off",
@@ -43,10 +43,10 @@ const EXTREMES: [&str; 21] = [
     "a value that is as long as a secret has to be",
 ];
 
-/// Where it listens and where its rows are; a test has its own.
+/// Listen addresses and the database; each test has its own.
 const PLACES: [&str; 3] = ["SERVER_ADDR", "ADMIN_ADDR", "DATABASE_URL"];
 
-/// Every variable that there is.
+/// Returns every variable.
 fn names() -> Vec<String> {
     let text = example_env();
     let lines = text.lines().map(|line| line.trim_start_matches('#'));
@@ -55,13 +55,13 @@ fn names() -> Vec<String> {
     names.filter(is_name).map(str::to_owned).collect()
 }
 
-/// The settings that these variables lead to, in words; none where the service would not start.
+/// Returns the resulting settings as text; `None` where the service would not start.
 fn settings(variables: &[(String, String)]) -> Option<String> {
     let config = Config::read(&Variables::from_pairs(variables.iter().cloned())).ok()?;
     Some(format!("{config:?}"))
 }
 
-/// Every variable with each of the extremes that it takes, as far as one differs from another.
+/// Returns every variable with each of its valid extremes, if their effects differ.
 fn switched(usual: &[(String, String)]) -> Vec<(String, &'static str)> {
     let mut known = BTreeSet::from([settings(usual).expect("the usual settings")]);
     let mut all = Vec::new();
@@ -78,7 +78,7 @@ fn switched(usual: &[(String, String)]) -> Vec<(String, &'static str)> {
     all
 }
 
-/// Somebody at this service, by whatever name it goes.
+/// A visitor of this service, under any of its names.
 struct Visitor<'a> {
     app: &'a TestApp,
     host: String,
@@ -98,14 +98,14 @@ impl<'a> Visitor<'a> {
         self.browser.navigate(path, &[("host", &self.host)]).await
     }
 
-    /// Begins an attempt: the address at HubSpot.
+    /// Starts a flow and returns the authorize URL.
     async fn begins(&self, what: &str) -> String {
         let begun = self.get("/auth/hubspot/start").await;
         assert_eq!(begun.status, 302, "{what}: {}", begun.body);
         begun.location().to_owned()
     }
 
-    /// How HubSpot would send this attempt's browser back; with a code that is good, where HubSpot is the test's own.
+    /// Returns the callback URL of this flow; with a valid code, where the test has its own HubSpot.
     fn way_back(&self, authorize: &str) -> String {
         let back = self.app.hubspot.decide(authorize, approve(ACME));
         let code = back.map_or_else(|| "na1-code".to_owned(), |back| parameter(&back, "code"));
@@ -113,11 +113,11 @@ impl<'a> Visitor<'a> {
     }
 }
 
-/// Nobody but the browser that has begun an attempt comes back with its state.
+/// Asserts that only the browser that started a flow can use its state.
 async fn assert_bound(app: &TestApp, what: &str) {
     let (attacker, victim, other) = (Visitor::new(app), Visitor::new(app), Visitor::new(app));
     let back = attacker.way_back(&attacker.begins(what).await);
-    // Has an attempt of its own; where one address may begin only one in a minute, it has none.
+    // It has its own flow; where an address may start only one in a minute, it has none.
     other.get("/auth/hubspot/start").await;
     let invented = format!("/auth/hubspot/callback?code=na1-code&state={}", "A".repeat(43));
     for (who, path, problem) in [
@@ -134,7 +134,7 @@ async fn assert_bound(app: &TestApp, what: &str) {
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 0, "{what}");
 }
 
-/// A page that leads somebody to the start by a link has not begun the attempt, and neither has one of another origin.
+/// Asserts that neither a page that leads a user to the start by a link nor one of another origin counts as the opener.
 async fn assert_openers_are_asked_for(app: &TestApp, what: &str) {
     let (visitor, listed) = (Visitor::new(app), value(&app.variables, "HOST_ORIGINS"));
     let host = visitor.host.as_str();
@@ -164,11 +164,11 @@ async fn assert_openers_are_asked_for(app: &TestApp, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_value_of_any_variable_takes_away_the_proof_of_who_has_begun_an_attempt() {
+async fn no_setting_disables_opener_verification() {
     let (hubspot, database) =
         (FakeHubSpot::start(Options::default()).await.unwrap(), TestDatabase::fresh().await);
     if !database.is_sqlite() {
-        return; // What is proven does not depend on the database, and a hundred services on a server take minutes.
+        return; // Verification does not depend on the database, and a hundred services on a server take minutes.
     }
     let all = switched(&settle(&hubspot, &database, &[]));
     let touched: BTreeSet<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
@@ -183,7 +183,7 @@ async fn no_value_of_any_variable_takes_away_the_proof_of_who_has_begun_an_attem
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_loosens_something_together_takes_no_proof_away() {
+async fn all_permissive_settings_together_keep_opener_verification() {
     let loose = [
         ("PUBLIC_URL", "http://connect.example.com"),
         ("ALLOW_INSECURE", "i-know"),
@@ -203,7 +203,7 @@ async fn all_that_loosens_something_together_takes_no_proof_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wherever_it_listens_no_proof_is_taken_away() {
+async fn no_listen_address_disables_opener_verification() {
     let mut seen = 0;
     for host in ["127.0.0.2", "[::1]"] {
         // Not every machine has each of these.

@@ -1,5 +1,5 @@
-//! What a machine and its network may do to the process: signals, too few descriptors, slow strangers, names and dates
-//! that are wrong, a night of sleep.
+//! Faults of the machine and its network: signals, too few descriptors, slow clients, wrong names and dates, a
+//! suspended machine.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -28,7 +28,7 @@ async fn running() -> (FakeHubSpot, TestDatabase, Process) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_signal_asks_it_to_stop_and_however_often_the_new_token_is_stored() {
+async fn new_tokens_are_stored_for_every_stop_signal() {
     for signals in
         [&[Signal::HUP][..], &[Signal::INT, Signal::TERM], &[Signal::TERM, Signal::TERM, Signal::HUP]]
     {
@@ -46,10 +46,10 @@ async fn whatever_signal_asks_it_to_stop_and_however_often_the_new_token_is_stor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_few_descriptors_are_survived() {
+async fn file_descriptor_exhaustion_is_survived() {
     let (hubspot, database, process) = running().await;
     process.connected(&hubspot, ACME).await;
-    // Fewer than it has open already: nobody new is let in, and HubSpot cannot be called.
+    // Fewer than it has open already: no new connection is accepted, and HubSpot cannot be called.
     process.limit_descriptors(Some(4));
     database.make_refreshes_due().await;
     let second = Duration::from_secs(1);
@@ -67,7 +67,7 @@ async fn too_few_descriptors_are_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_who_never_finish_their_sentence_are_cut_off_and_hinder_nobody() {
+async fn slow_request_heads_time_out_without_blocking_others() {
     let (_hubspot, _database, process) = running().await;
     let address = process.base.replace("http://localhost", "127.0.0.1");
     let strangers: Vec<_> = (0..200)
@@ -85,7 +85,8 @@ async fn strangers_who_never_finish_their_sentence_are_cut_off_and_hinder_nobody
         strangers.into_iter().all(|mut line| {
             line.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
             let mut heard = Vec::new();
-            // Told that it took too long, or not, the line is closed; a timeout of our own would be an error.
+            // With or without a timeout response, the connection is closed; a timeout of the test itself would be an
+            // error.
             line.read_to_end(&mut heard).is_ok() && !heard.starts_with(b"HTTP/1.1 200")
         })
     });
@@ -93,7 +94,7 @@ async fn strangers_who_never_finish_their_sentence_are_cut_off_and_hinder_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_trickle_in_are_given_up_and_the_others_are_served() {
+async fn slow_request_bodies_time_out() {
     let (_hubspot, _database, process) = running().await;
     let address = process.base.trim_start_matches("http://").replace("localhost", "127.0.0.1");
     let host = process.base.trim_start_matches("http://").to_owned();
@@ -122,11 +123,11 @@ async fn bodies_that_trickle_in_are_given_up_and_the_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_not_hubspots_costs_no_token() {
+async fn a_wrong_hubspot_api_url_loses_no_connection() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let right = app.hubspot.base_url();
-    // A name that nobody has (RFC 6761 section 6.4), and somebody who does not speak TLS.
+    // A name that never resolves (RFC 6761 section 6.4), and a server without TLS.
     let without_tls = right.replace("http://", "https://");
     let mut app = app;
     for wrong in ["https://hubspot.invalid", &without_tls] {
@@ -144,7 +145,7 @@ async fn an_address_that_is_not_hubspots_costs_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hubspot_takes_for_the_date_is_not_looked_at() {
+async fn the_date_header_of_hubspot_is_ignored() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     for date in ["Sat, 01 Jan 2000 00:00:00 GMT", "Fri, 31 Dec 2100 23:59:59 GMT", "yesterday"] {
@@ -162,7 +163,7 @@ async fn what_hubspot_takes_for_the_date_is_not_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_night_of_sleep_callers_are_served_at_once_and_all_are_refreshed_once() {
+async fn after_suspend_callers_are_served_at_once_and_all_connections_refreshed_once() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     for account in 0..20 {
         app.connected(ACME + account).await;
@@ -187,7 +188,7 @@ async fn after_a_night_of_sleep_callers_are_served_at_once_and_all_are_refreshed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_cannot_be_written_is_told_at_the_start() {
+async fn unwritable_logs_are_reported_at_start() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     let variables = settle(&hubspot, &database, &[]);

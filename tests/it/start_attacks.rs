@@ -1,4 +1,4 @@
-//! The beginning of a connect: who may begin one, for whom, and what somebody else can make of it.
+//! The start of a flow: allowed callers, and attacks.
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, encode, problem_of};
@@ -16,7 +16,7 @@ fn assert_refused(answer: &Answer, code: &str, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_a_frame_a_fetch_or_a_prefetch_begins_nothing() {
+async fn subresources_fetches_and_prefetches_start_nothing() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for headers in [
@@ -36,7 +36,7 @@ async fn an_image_a_frame_a_fetch_or_a_prefetch_begins_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visit_that_another_site_forces_is_asked_about_and_goes_on_only_from_our_own_page() {
+async fn cross_site_navigations_need_confirmation_on_the_launch_page() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let forced =
@@ -61,7 +61,7 @@ async fn a_visit_that_another_site_forces_is_asked_about_and_goes_on_only_from_o
     assert_eq!(count_auth_requests(&app).await, 1);
 }
 
-/// The address behind the button that goes on.
+/// Returns the URL behind the Continue button.
 fn link_to_go_on(page: &str) -> String {
     let (_, rest) = page.split_once("class=\"button primary\" href=\"").expect("a button to go on");
     let link = rest.split('"').next().expect("its end");
@@ -71,7 +71,7 @@ fn link_to_go_on(page: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_parameter_leads_the_person_anywhere_else() {
+async fn start_parameters_cannot_redirect_elsewhere() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for target in [
@@ -117,7 +117,7 @@ async fn no_parameter_leads_the_person_anywhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_number_is_a_number_and_nothing_else() {
+async fn portal_ids_accept_only_numbers() {
     let app = TestApp::start().await;
     let browser = app.browser();
     for junk in [
@@ -145,7 +145,7 @@ async fn an_account_number_is_a_number_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_is_not_listed_begins_nothing() {
+async fn unlisted_pages_start_nothing() {
     let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},https://app.example.com"))]).await;
     let browser = app.browser();
     for origin in [
@@ -183,7 +183,7 @@ async fn a_page_that_is_not_listed_begins_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_that_stands_twice_begins_nothing() {
+async fn duplicate_start_parameters_are_refused() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let host = encode(HOST);
@@ -202,7 +202,7 @@ async fn a_parameter_that_stands_twice_begins_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_several_pages_are_listed_none_is_told_unasked() {
+async fn unnamed_openers_get_no_token_with_several_allowed_origins() {
     let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},https://app.example.com"))]).await;
 
     let done = app.browser().connect(&app, None, approve(ACME)).await;
@@ -212,7 +212,7 @@ async fn where_several_pages_are_listed_none_is_told_unasked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_attempts_in_one_browser_do_not_touch_each_other() {
+async fn two_flows_in_one_browser_are_independent() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let first = browser.start(Some(HOST)).await;
@@ -229,7 +229,7 @@ async fn two_attempts_in_one_browser_do_not_touch_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thirty_attempts_leave_a_short_cookie_header_and_the_last_five_still_succeed() {
+async fn thirty_starts_leave_a_short_cookie_header_and_the_last_five_flows_succeed() {
     let app = TestApp::start().await;
     let browser = app.browser();
     let mut requests = Vec::new();
@@ -252,13 +252,13 @@ async fn thirty_attempts_leave_a_short_cookie_header_and_the_last_five_still_suc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_that_another_attempt_has_begins_nothing() {
+async fn reused_challenges_start_nothing() {
     let app = TestApp::start().await;
     let (page, popup, attacker) = (Page::new(&app.base, HOST), app.browser(), app.browser());
     let authorize = page.begin(&popup).await;
     let flow = page.poll().await.json()["flow"].clone();
 
-    // A program says whatever it likes of where its form comes from. Without scripts the popup's reload sends the form too.
+    // A program may claim any origin for its form. Without scripts the popup's reload sends the form too.
     for (browser, again) in [
         (&attacker, page.post(&attacker, Some(HOST), &[]).await),
         (&attacker, page.link(&attacker).await),
@@ -273,10 +273,10 @@ async fn a_challenge_that_another_attempt_has_begins_nothing() {
     approved(&app, &popup, &authorize).await;
     let state = page.poll().await.json();
     assert_eq!((&state["status"], &state["flow"]), (&"connected".into(), &flow), "{state}");
-    // It stays taken for as long as its attempt is remembered.
+    // It stays taken for as long as its flow is stored.
     let late = page.post(&attacker, Some(HOST), &[]).await;
     assert_eq!((late.status, problem_of(&late).as_str()), (409, "challenge_used"));
-    // Attempts without one are as many as before.
+    // Flows without one are still allowed.
     attacker.start(Some(HOST)).await;
     attacker.start(Some(HOST)).await;
     assert_eq!(count_auth_requests(&app).await, 3);

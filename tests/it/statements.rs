@@ -1,4 +1,4 @@
-//! How many SQL statements an operation costs. A commit that changes a number explains why.
+//! The number of SQL statements of an operation. A commit that changes a number explains why.
 
 use std::fmt::Write;
 
@@ -9,8 +9,9 @@ use crate::harness::page::{Page, approved};
 use crate::harness::statements::Statements;
 use crate::harness::{TestApp, sql};
 
-/// Each operation with its statements on SQLite, where sessions and tokens are cached, and on PostgreSQL. The BEGIN and the
-/// COMMIT of a transaction are not counted, nor is the question for PostgreSQL's time, which the clock of the test spares.
+/// Each operation with its statements on SQLite, where sessions and tokens are cached, and on PostgreSQL. The BEGIN and
+/// the COMMIT of a transaction are not counted, nor is the query for PostgreSQL's time, which the clock of the test
+/// makes unnecessary.
 const TABLE: [(&str, usize, usize); 9] = [
     ("start", 1, 1),
     ("callback", 17, 17),
@@ -23,7 +24,7 @@ const TABLE: [(&str, usize, usize); 9] = [
     ("refresh", 4, 4),
 ];
 
-/// Runs the operations of the table and returns what each has sent.
+/// Runs the operations of the table and returns the statements of each.
 async fn operations(app: &TestApp, statements: &Statements) -> Vec<Vec<String>> {
     let key = app.api_key("tokens:read").await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
@@ -55,7 +56,7 @@ async fn operations(app: &TestApp, statements: &Statements) -> Vec<Vec<String>> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_cost_the_statements_of_the_table() {
+async fn operations_execute_the_expected_statements() {
     let statements = Statements::collect();
     let app = TestApp::with(LONG_SESSIONS).await;
     let sent = operations(&app, &statements).await;
@@ -71,7 +72,7 @@ async fn operations_cost_the_statements_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_operation_walks_all_connections() {
+async fn no_operation_scans_all_connections() {
     let statements = Statements::collect();
     let app = TestApp::with(LONG_SESSIONS).await;
     let sent = operations(&app, &statements).await;
@@ -87,7 +88,7 @@ async fn no_operation_walks_all_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_list_takes_the_index_that_finds_the_fewest_rows() {
+async fn lists_use_the_most_selective_index() {
     let statements = Statements::collect();
     let app = TestApp::with(LONG_SESSIONS).await;
     let key = app.api_key("connections:read webhooks").await;

@@ -14,10 +14,10 @@ fn midday() -> Clock {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+async fn files_that_are_not_databases_are_refused_and_unchanged() {
     let app = TestApp::start().await;
     if !app.database.is_sqlite() {
-        return; // PostgreSQL has no file of ours.
+        return; // PostgreSQL has no file of the service.
     }
     app.connected(ACME).await;
     let (database, variables, _hubspot, clock) = app.stopped().await;
@@ -31,7 +31,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_file_becomes_a_database() {
+async fn empty_files_become_databases() {
     let app = TestApp::start().await;
     if !app.database.is_sqlite() {
         return;
@@ -47,7 +47,7 @@ async fn an_empty_file_becomes_a_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_cannot_be_written_is_refused_at_start() {
+async fn unwritable_databases_are_refused_at_start() {
     let app = TestApp::start().await;
     if !app.database.is_sqlite() {
         return;
@@ -79,7 +79,7 @@ async fn one_sqlite_file_is_served_by_one_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_file_is_for_its_owner_alone() {
+async fn the_database_file_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let app = TestApp::start().await;
     if !app.database.is_sqlite() {
@@ -90,7 +90,7 @@ async fn the_database_file_is_for_its_owner_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_server_is_told_without_the_password() {
+async fn unreachable_servers_are_reported_without_the_password() {
     let app = TestApp::start().await;
     let url = "postgres://somebody:hunter2@127.0.0.1:9/nothing";
     let why = TestApp::build(&changed(&app.variables, "DATABASE_URL", url), midday()).await.unwrap_err();
@@ -100,7 +100,7 @@ async fn an_unreachable_server_is_told_without_the_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clocks_that_stand_still_or_step_back_harm_no_connection() {
+async fn stopped_and_backward_clocks_change_no_connection() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.advance(1261);
@@ -117,7 +117,7 @@ async fn clocks_that_stand_still_or_step_back_harm_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_year_2038_is_a_year_like_any_other() {
+async fn times_after_2038_are_supported() {
     let app = TestApp::start().await;
     let far = Clock::manual(Timestamp::from_unix_ms(4_102_444_800_000));
     let (database, variables, hubspot, _) = app.stopped().await;
@@ -130,7 +130,7 @@ async fn the_year_2038_is_a_year_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_from_before_this_release_is_refused() {
+async fn clocks_before_the_release_date_are_refused() {
     let app = TestApp::start().await;
     let (_database, variables, _hubspot, _) = app.stopped().await;
     let born = Clock::manual(Timestamp::from_unix_ms(0));
@@ -139,9 +139,9 @@ async fn a_clock_from_before_this_release_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_server_is_gone_the_service_lives_is_not_ready_and_comes_back_by_itself() {
+async fn the_service_stays_live_without_its_database_server_and_recovers() {
     let app = TestApp::with(LONG_SESSIONS).await;
-    let Some(server) = app.database.server().await else { return }; // A file does not go.
+    let Some(server) = app.database.server().await else { return }; // A file cannot go away.
     let browser = app.connected(ACME).await;
     let healthy = async |path: &str| browser.get(&format!("{}{path}", app.admin)).await.status;
     assert_eq!((healthy("/readyz").await, browser.get("/livez").await.status), (200, 200));

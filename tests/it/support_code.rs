@@ -13,7 +13,7 @@ fn code_of(page: &Answer) -> String {
     rest.split('<').next().unwrap().to_owned()
 }
 
-/// The lines of the log that name this request, in it or in its span.
+/// Returns the log lines that name this request, directly or in their span.
 fn lines(service: &Process, request: &str) -> Vec<Value> {
     let log = service.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -21,7 +21,7 @@ fn lines(service: &Process, request: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_support_code_of_a_page_is_in_the_log_with_the_cause() {
+async fn support_codes_appear_in_the_log_with_the_cause() {
     let (_database, variables, hubspot, _clock) = TestApp::start().await.stopped().await;
     let service = Process::serve(&changed(&variables, "LOG_FORMAT", "json"));
     let browser = Browser::new(&service.base);
@@ -43,7 +43,7 @@ async fn the_support_code_of_a_page_is_in_the_log_with_the_cause() {
     let shown = lines(&service, &code_of(&page));
     assert_eq!(shown[0]["code"], "provider_unavailable", "{shown:?}");
     let flow = shown[0]["span"]["flow"].as_str().expect("a flow");
-    // The request in which it failed has the same flow, also in the work that goes on without the browser.
+    // The request that failed has the same flow, also in the work that continues without the browser.
     let failed: Vec<_> = service
         .log()
         .lines()

@@ -1,4 +1,4 @@
-//! Pages that wait: told at once what has happened, not before it is known, and forgotten when they have gone.
+//! Long polls: answered as soon as the outcome is known, not before, and dropped with their client.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use crate::harness::page::{Page, approved, connected};
 use crate::harness::process::eventually;
 use crate::harness::{TestApp, sql};
 
-/// How many pages wait.
+/// Returns the number of waiting pages.
 pub async fn waiting(app: &TestApp) -> usize {
     let figures = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
     let line = figures.lines().find_map(|line| line.strip_prefix("hubspot_connect_waiting "));
-    line.expect("it is told").parse().expect("a number")
+    line.expect("the metric").parse().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
+async fn waiting_pages_are_answered_when_the_outcome_is_stored() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
@@ -28,7 +28,7 @@ async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
 
     let outcome = async {
         let mut authorization = page.wait(&tag, 25).await;
-        // Where other processes may write, a look of once a second may come in the midst of the exchange.
+        // Where other processes may write, the query of each second may come in the middle of the exchange.
         while authorization.json()["status"] == "exchanging" {
             authorization = page.wait(authorization.header("etag"), 25).await;
         }
@@ -44,7 +44,7 @@ async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
+async fn pages_get_their_connection_when_its_account_is_known() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
@@ -69,7 +69,7 @@ async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() {
+async fn pages_get_their_connection_when_its_account_stays_unknown() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     app.hubspot.script(Rule::once(Kind::Introspect, Fault::HalfBody));
@@ -79,7 +79,7 @@ async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() 
         (&authorization["status"], &authorization["connection"]["portal_id"]),
         (&json!("connected"), &json!(ACME))
     );
-    // Nor is a page kept waiting when the process has died before it could ask.
+    // Nor does a page wait if the process has died before it could ask.
     app.database.update(sql::CONNECTIONS, "details_attempts = 0").await;
     assert_eq!(page.poll().await.json()["status"], "exchanging");
     app.advance(120);
@@ -87,7 +87,7 @@ async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_has_its_connection_keeps_it_while_another_renews_it() {
+async fn pages_keep_their_connection_while_another_page_reconnects_it() {
     let app = TestApp::start().await;
     let (first, second, popup) = (Page::new(&app.base, HOST), Page::new(&app.base, HOST), app.browser());
     connected(&app, &first, &popup).await;
@@ -109,7 +109,7 @@ async fn a_page_that_has_its_connection_keeps_it_while_another_renews_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_page_is_told_that_nothing_has_changed_when_its_time_is_up() {
+async fn waiting_pages_get_304_after_the_wait_time() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
@@ -120,10 +120,10 @@ async fn a_waiting_page_is_told_that_nothing_has_changed_when_its_time_is_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_waits_at_one_replica_is_woken_by_what_another_has_stored() {
+async fn waiting_pages_are_woken_by_changes_on_another_replica() {
     let app = TestApp::start().await;
     if app.database.is_sqlite() {
-        return; // One process has the file for itself.
+        return; // An SQLite file belongs to one process.
     }
     let replica = app.replica(app.clock.clone()).await;
     let address = format!("http://{}", replica.address());
@@ -150,7 +150,7 @@ async fn a_page_that_waits_at_one_replica_is_woken_by_what_another_has_stored() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_pages_do_not_hold_a_stop_up() {
+async fn waiting_pages_do_not_delay_shutdown() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;

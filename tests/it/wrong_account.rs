@@ -1,4 +1,4 @@
-//! A reconnect that comes back with another account than the expected one: nothing is overwritten, the person is asked.
+//! A reconnect with another account than the expected one: nothing is overwritten, the user is asked.
 
 use fake_hubspot::{Kind, Options};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::harness::browser::{Answer, problem_of};
 use crate::harness::page::{Page, data};
 use crate::harness::{Browser, TestApp, sql};
 
-/// Reconnects ACME and chooses GLOBEX; the page that asks, with the page that waits.
+/// Reconnects ACME and selects GLOBEX; returns the page that waits, and the page that asks.
 async fn asked(app: &TestApp, browser: &Browser) -> (Page, Answer) {
     let page = Page::new(&app.base, HOST);
     let launch = page.post(browser, Some(HOST), &[("portal_id", &ACME.to_string())]).await;
@@ -35,7 +35,7 @@ async fn accounts(browser: &Browser) -> Vec<u64> {
     all
 }
 
-/// The accounts whose grants HubSpot still honours.
+/// Returns the accounts whose grants are live at HubSpot.
 fn living(app: &TestApp) -> Vec<u64> {
     app.hubspot.grants().into_iter().map(|grant| grant.hub_id).collect()
 }
@@ -45,7 +45,7 @@ fn status(answer: &Answer) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_account_waits_for_the_person_s_word_and_changes_nothing() {
+async fn another_account_waits_for_the_users_decision_and_changes_nothing() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let before = browser.status().await;
@@ -60,7 +60,7 @@ async fn another_account_waits_for_the_person_s_word_and_changes_nothing() {
     app.assert_one_job_each().await;
     let stored = String::from_utf8_lossy(&app.database.dump().await).into_owned();
     for grant in app.hubspot.grants() {
-        assert!(!stored.contains(&grant.refresh_token), "a parked refresh token lies in the clear");
+        assert!(!stored.contains(&grant.refresh_token), "a pending refresh token is stored in plaintext");
     }
 }
 
@@ -89,7 +89,7 @@ async fn keeping_both_adds_the_new_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn switching_puts_the_new_account_in_the_place_of_the_old_one() {
+async fn switching_replaces_the_old_account() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, question) = asked(&app, &browser).await;
@@ -103,7 +103,7 @@ async fn switching_puts_the_new_account_in_the_place_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn going_back_ends_the_new_grant_and_tells_the_page() {
+async fn going_back_revokes_the_new_grant_and_notifies_the_page() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, question) = asked(&app, &browser).await;
@@ -124,7 +124,7 @@ async fn going_back_ends_the_new_grant_and_tells_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
+async fn undecided_grants_end_after_ten_minutes() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, question) = asked(&app, &browser).await;
@@ -142,7 +142,7 @@ async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_question_outlives_a_restart_and_is_for_its_browser_alone() {
+async fn the_account_mismatch_survives_a_restart_and_belongs_to_its_browser() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (_, question) = asked(&app, &browser).await;
@@ -167,7 +167,7 @@ async fn the_question_outlives_a_restart_and_is_for_its_browser_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_expected_account_is_renewed_without_a_question() {
+async fn the_expected_account_reconnects_without_a_question() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let page = Page::new(&app.base, HOST);
@@ -179,7 +179,7 @@ async fn the_expected_account_is_renewed_without_a_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_popup_the_question_comes_before_the_way_back() {
+async fn redirect_flows_ask_before_they_return() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, url) = (Page::new(&app.base, HOST), format!("{HOST}/settings"));
@@ -194,7 +194,8 @@ async fn without_a_popup_the_question_comes_before_the_way_back() {
 
     let answer = decide(&browser, &question, "keep").await;
 
-    // A form may not lead to another site where the policy of its page forbids it, so our own page goes on from here.
+    // A form may not lead to another site where its page's policy forbids it, so a page of the service continues from
+    // here.
     assert!(answer.location().starts_with("/auth/hubspot/done?flow="), "{}", answer.location());
     let done = browser.get(answer.location().split('#').next().unwrap()).await;
     assert_eq!(data(&done, "return-link"), format!("{url}#hsc={}", data(&launch, "flow")));
@@ -202,7 +203,7 @@ async fn without_a_popup_the_question_comes_before_the_way_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_answers_at_once_one_counts_and_the_other_changes_nothing() {
+async fn of_two_concurrent_decisions_one_counts() {
     for (one, two) in
         [("keep", "back"), ("back", "keep"), ("switch", "back"), ("keep", "keep"), ("keep", "switch")]
     {
@@ -234,7 +235,7 @@ async fn of_two_answers_at_once_one_counts_and_the_other_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_its_key_is_missing_the_question_stays_open() {
+async fn the_account_mismatch_stays_open_while_its_key_is_missing() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (_, question) = asked(&app, &browser).await;
@@ -250,7 +251,7 @@ async fn while_its_key_is_missing_the_question_stays_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parked_grant_that_was_tampered_with_becomes_nothing() {
+async fn tampered_pending_grants_create_no_connection() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, question) = asked(&app, &browser).await;
@@ -266,7 +267,7 @@ async fn a_parked_grant_that_was_tampered_with_becomes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logging_out_ends_what_waits_for_a_word() {
+async fn logout_ends_pending_grants() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, question) = asked(&app, &browser).await;
@@ -282,11 +283,11 @@ async fn logging_out_ends_what_waits_for_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_logged_in_meanwhile_gets_nothing_of_it() {
+async fn users_who_sign_in_later_cannot_decide_a_pending_grant() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (_, question) = asked(&app, &browser).await;
-    // The same browser, another person: the flow's cookie is still there.
+    // The same browser, another user: the flow's cookie is still there.
     let cookies = browser.cookies.lock().unwrap().clone();
     browser.cookies.lock().unwrap().retain(|name, _| name.contains("hsc_f_"));
     browser.connect(&app, None, approve(INITECH)).await;
@@ -297,11 +298,11 @@ async fn whoever_has_logged_in_meanwhile_gets_nothing_of_it() {
     assert_eq!(accounts(&browser).await, [INITECH]);
     *browser.cookies.lock().unwrap() = cookies;
     decide(&browser, &question, "keep").await;
-    assert_eq!(accounts(&browser).await, [ACME, GLOBEX], "it is still there for whose it is");
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX], "its owner can still decide");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_waits_for_a_word_is_not_ended_with_a_connection_that_shares_it() {
+async fn pending_grants_shared_with_a_connection_survive_its_disconnect() {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
     let (browser, colleague) = (app.connected(ACME).await, app.connected(GLOBEX).await);
@@ -315,11 +316,11 @@ async fn a_grant_that_waits_for_a_word_is_not_ended_with_a_connection_that_share
     decide(&browser, &question, "back").await;
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
-    assert_eq!(living(&app), [ACME], "now nobody has it any more");
+    assert_eq!(living(&app), [ACME], "no connection has it any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
+async fn grants_that_cannot_be_revoked_do_not_block_others() {
     let app = TestApp::start().await;
     let (one, two) = (app.connected(ACME).await, app.connected(ACME).await);
     asked(&app, &one).await;
@@ -333,5 +334,5 @@ async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
     assert_eq!((app.database.misplaced_pending_grants().await, app.database.pending_grants().await), (1, 1));
     assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 1);
     one.logout().await;
-    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "nor does it keep its person here");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "nor does it keep its connection");
 }

@@ -1,4 +1,4 @@
-//! The service, started as an operator would: by variables alone, with a clock that the test moves.
+//! The service, configured like an operator's by variables alone, with a clock that the test moves.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ use super::{Browser, sql};
 
 /// A listed host page, on another site than the service.
 pub const HOST: &str = "http://host.localhost:3000";
-/// The account of the fake that everything is granted for.
+/// The account of the fake that grants every scope.
 pub const ACME: u64 = 1_234_567;
-/// An account that can grant only a part.
+/// An account that can grant only some scopes.
 pub const GLOBEX: u64 = 7_654_321;
-/// A third one.
+/// A third account.
 pub const INITECH: u64 = 2_222_222;
 
-/// Sessions that outlast a test which lets hours pass.
+/// Sessions that outlast a test in which hours pass.
 pub const LONG_SESSIONS: &[(&str, &str)] =
     &[("SESSION_IDLE_SECONDS", "86400"), ("SESSION_MAX_SECONDS", "2592000")];
 
@@ -55,12 +55,12 @@ impl TestApp {
         Self::with(&[]).await
     }
 
-    /// With variables of one's own.
+    /// Starts a service with these variables.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
         Self::with_hubspot(variables, Options::default()).await
     }
 
-    /// With a HubSpot of one's own.
+    /// Starts a service with these variables and options of HubSpot.
     pub async fn with_hubspot(variables: &[(&str, &str)], options: Options) -> Self {
         let hubspot = FakeHubSpot::start(options).await.expect("a fake HubSpot");
         let database = TestDatabase::migrated().await;
@@ -69,7 +69,7 @@ impl TestApp {
         Self::assemble(hubspot, database, variables, clock).await.expect("the service starts")
     }
 
-    /// Builds without running, to see how a start fails.
+    /// Builds without running, for tests of failed starts.
     pub async fn build(variables: &[(String, String)], clock: Clock) -> Result<App, StartupError> {
         let config =
             Config::read(&Variables::from_pairs(variables.iter().cloned())).expect("a configuration");
@@ -94,7 +94,7 @@ impl TestApp {
         Ok(Self { base, admin, hubspot, database, clock, variables, services, store, stop, running })
     }
 
-    /// Stops and starts again on the same database, with the same variables but for `changes`.
+    /// Stops and restarts on the same database, with the same variables except for `changes`.
     pub async fn restarted(self, changes: &[(&str, &str)]) -> Self {
         let (database, mut variables, hubspot, clock) = self.stopped().await;
         for (name, value) in changes {
@@ -104,7 +104,7 @@ impl TestApp {
         Self::assemble(hubspot, database, variables, clock).await.expect("the service starts again")
     }
 
-    /// Starts again on what [`TestApp::stopped`] left.
+    /// Restarts with the parts that [`TestApp::stopped`] returned.
     pub async fn again(
         hubspot: FakeHubSpot,
         database: TestDatabase,
@@ -114,25 +114,25 @@ impl TestApp {
         Self::assemble(hubspot, database, variables, clock).await.expect("the service starts again")
     }
 
-    /// Another process of the same service: the same variables and database, addresses of its own.
+    /// Starts another process of the same service: the same variables and database, and other addresses.
     pub async fn replica(&self, clock: Clock) -> App {
         let mut variables = self.variables.clone();
         variables.push(("SERVER_ADDR".to_owned(), "127.0.0.1:0".to_owned()));
         Self::build(&variables, clock).await.expect("a replica starts")
     }
 
-    /// Every active connection has its one job, and nothing else has one.
+    /// Asserts that every active connection has one job, and no other has one.
     pub async fn assert_one_job_each(&self) {
         let lacking = self.database.connections(sql::ACTIVE_WITHOUT_JOB).await;
         let spare = self.database.count_where(sql::REFRESH_JOBS, sql::WITHOUT_ACTIVE_CONNECTION).await;
         assert_eq!((lacking, spare), (0, 0), "connections without a job, jobs without a connection");
     }
 
-    /// Stops and leaves everything else to the caller.
+    /// Stops and returns everything else.
     pub async fn stopped(self) -> (TestDatabase, Vec<(String, String)>, FakeHubSpot, Clock) {
         self.stop.cancel();
         self.running.await.expect("stops");
-        // Whoever holds the store holds the file.
+        // The store keeps the file open.
         drop((self.services, self.store));
         (self.database, self.variables, self.hubspot, self.clock)
     }
@@ -141,7 +141,7 @@ impl TestApp {
         Browser::new(&self.base)
     }
 
-    /// A browser whose person has connected this account through the listed host page.
+    /// Returns a browser whose user has connected this account through the listed host page.
     pub async fn connected(&self, hub_id: u64) -> Browser {
         let browser = self.browser();
         let done = browser.connect(self, Some(HOST), approve(hub_id)).await;
@@ -149,12 +149,12 @@ impl TestApp {
         browser
     }
 
-    /// A fresh API key with these scopes, separated by spaces.
+    /// Creates an API key with these scopes, separated by spaces.
     pub async fn api_key(&self, scopes: &str) -> String {
         self.api_key_of(&ProjectId::default(), scopes).await
     }
 
-    /// The same for a project, which exists from then on.
+    /// Creates an API key of a project, which exists from then on.
     pub async fn api_key_of(&self, project: &ProjectId, scopes: &str) -> String {
         let (id, created_at) = (project.clone(), self.clock.now());
         let project = Project { id, host_origins: None, created_at };
@@ -180,7 +180,7 @@ impl TestApp {
         secret.expose().to_owned()
     }
 
-    /// Calls the API as a host's backend does: with a key, a body where there is one, and no cookie.
+    /// Calls the API like a host's backend: with a key, a body if there is one, and no cookie.
     pub async fn api(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
         let backend = self.browser();
         let mut request = backend.request(method, path).bearer_auth(key);
@@ -190,10 +190,10 @@ impl TestApp {
         backend.send(request).await
     }
 
-    /// Does the refreshes that are due and waits for them. Says how many there were.
+    /// Performs the due refreshes and waits for them. Returns their number.
     pub async fn refresh_due(&self) -> usize {
         let jobs = self.services.connections.refreshes.acquire_refreshes(1000).await.expect("claims");
-        // What is claimed is begun at once, as the background does it.
+        // Acquired jobs are started at once, as in the background.
         let begun: Vec<_> =
             jobs.into_iter().map(|job| self.services.connections.refreshes.refresh(job)).collect();
         let count = begun.len();
@@ -203,7 +203,7 @@ impl TestApp {
         count
     }
 
-    /// Delivers webhooks for as long as any are due, and waits for them. Says how many attempts there were.
+    /// Delivers webhooks until none is due, and waits for them. Returns the number of attempts.
     pub async fn deliver_due(&self) -> usize {
         let mut count = 0;
         loop {
@@ -222,7 +222,7 @@ impl TestApp {
         }
     }
 
-    /// Reads a list to its end, and shows its pages.
+    /// Reads a list to its end, and returns its pages.
     pub async fn pages(&self, key: &str, path: &str) -> Vec<Vec<Value>> {
         let (mut pages, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -240,7 +240,7 @@ impl TestApp {
         }
     }
 
-    /// Makes a webhook endpoint that hears of these, separated by spaces; of the usual if there are none.
+    /// Creates a webhook endpoint for these event types, separated by spaces; the default ones if empty.
     pub async fn webhook(&self, url: &str, events: &str) -> Value {
         let key = self.api_key("webhooks").await;
         let events: Vec<&str> = events.split_whitespace().collect();
@@ -259,12 +259,12 @@ impl TestApp {
     }
 }
 
-/// Approve for this account.
+/// Returns the consent for this account.
 pub fn approve(hub_id: u64) -> Decision {
     Decision::Approve { hub_id, scopes: None }
 }
 
-/// The variables of a test service; later ones win.
+/// Returns the variables of a test service; later ones win.
 pub fn settle(
     hubspot: &FakeHubSpot,
     database: &TestDatabase,
@@ -284,7 +284,7 @@ pub fn settle(
         ("PUBLIC_URL", format!("http://localhost:{port}")),
         ("ADMIN_ADDR", "127.0.0.1:0".to_owned()),
         ("HOST_ORIGINS", HOST.to_owned()),
-        // So that tests can watch where access tokens go.
+        // So that tests can observe the delivery of access tokens.
         ("TOKEN_DELIVERY", "auto".to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
         ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
@@ -300,7 +300,7 @@ pub fn settle(
     all
 }
 
-/// The part of an API key that is secret, behind its prefix. It may have underscores of its own.
+/// Returns the secret part of an API key, after its prefix. It may contain underscores.
 pub fn secret_of(key: &str) -> &str {
     let secret = key.strip_prefix("hsc_key_").and_then(|rest| rest.split_once('_'));
     secret.expect("an API key").1

@@ -12,7 +12,7 @@ use test_support::{Cookies, quoted_after};
 
 use super::TestApp;
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -39,10 +39,10 @@ impl Answer {
     }
 }
 
-/// Longer than any page waits: a request that is never answered is to be named, not the test that hangs.
+/// Longer than any page waits: a request without a response should be named, not the test that hangs.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// One browser: its own cookies.
+/// A browser with its own cookies.
 pub struct Browser {
     pub base: String,
     client: Client,
@@ -54,17 +54,17 @@ impl Browser {
         Self::at(base, None)
     }
 
-    /// One that connects from this address.
+    /// Creates one that connects from this address.
     pub fn at(base: &str, address: Option<IpAddr>) -> Self {
-        // The service installs it too; a test that runs the binary has only the one of its own.
+        // The service installs it too, but not in a test that runs the binary.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Nothing here is asked by TLS, and to read the system's certificates takes longer than most requests do.
+        // No request here uses TLS, and reading the system's certificates takes longer than most requests.
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().tls_certs_only([]);
         let client = client.timeout(REQUEST_TIMEOUT).local_address(address).build().expect("a client");
         Self { base: base.to_owned(), client, cookies: Mutex::default() }
     }
 
-    /// A request of this browser's to a path of the service, or to a whole URL.
+    /// Creates a request of this browser to a path of the service, or to a whole URL.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let request = self.client.request(method, url);
@@ -74,7 +74,7 @@ impl Browser {
         }
     }
 
-    /// Sends a request and keeps the cookies of its answer.
+    /// Sends a request and stores the cookies of its response.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -91,32 +91,32 @@ impl Browser {
         }
     }
 
-    /// As a person navigates.
+    /// Navigates like a user.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
 
-    /// As a person navigates, with headers of one's own.
+    /// Navigates like a user, with additional headers.
     pub async fn navigate(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let request = self.request(Method::GET, path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.send(request).await
     }
 
-    /// As a script of our own pages posts.
+    /// Posts like a script of the service's own pages.
     pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
         let request = self.request(Method::POST, path).header("sec-fetch-site", "same-origin");
         self.send(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
-    /// As a form of our own pages posts.
+    /// Posts like a form of the service's own pages.
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = self.request(Method::POST, path).header("origin", &self.base);
         self.send(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await
     }
 
-    /// Begins a connect; the authorize URL.
+    /// Starts a flow and returns the authorize URL.
     pub async fn start(&self, origin: Option<&str>) -> String {
         let path = match origin {
             Some(origin) => format!("/auth/hubspot/start?origin={}", encode(origin)),
@@ -127,26 +127,26 @@ impl Browser {
         answer.location().to_owned()
     }
 
-    /// Begins a connect, decides at HubSpot and comes back; the answer of the callback.
+    /// Starts a flow, decides at HubSpot and comes back; returns the callback's response.
     pub async fn come_back(&self, app: &TestApp, origin: Option<&str>, decision: Decision) -> Answer {
         let authorize = self.start(origin).await;
         let back = app.hubspot.decide(&authorize, decision).expect("HubSpot sends the browser back");
         self.get(&back).await
     }
 
-    /// A whole connect up to the message for the opener.
+    /// Runs a whole flow up to the message for the opener.
     pub async fn connect(&self, app: &TestApp, origin: Option<&str>, decision: Decision) -> Value {
         let callback = self.come_back(app, origin, decision).await;
         assert_eq!(callback.status, 303, "{}", callback.body);
         self.handoff(callback.location()).await.json()
     }
 
-    /// Takes the message of the flow that a done address names.
+    /// Takes the message of the flow in the URL of a result page.
     pub async fn handoff(&self, done: &str) -> Answer {
         self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done)})).await
     }
 
-    /// Asks which page the flow that a done address names has now.
+    /// Returns the current page of the flow in the URL of a result page.
     pub async fn peek(&self, done: &str) -> Answer {
         self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done), "peek": true})).await
     }
@@ -155,7 +155,7 @@ impl Browser {
         self.get("/api/hubspot/status").await.json()
     }
 
-    /// The form token of the connections page.
+    /// Returns the form token of the connections page.
     pub async fn csrf(&self) -> String {
         let page = self.get("/").await.body;
         quoted_after(&page, "data-csrf=\"").expect("a form token on the page")
@@ -165,7 +165,7 @@ impl Browser {
         self.send(self.disconnect_request(connection).await).await
     }
 
-    /// A disconnect that is not sent yet.
+    /// Creates a disconnect request without sending it.
     pub async fn disconnect_request(&self, connection: &str) -> RequestBuilder {
         let csrf = self.csrf().await;
         self.request(Method::POST, "/api/hubspot/disconnect")
@@ -181,12 +181,12 @@ impl Browser {
         self.post_form("/logout", &[("csrf", &csrf)]).await
     }
 
-    /// Replaces a cookie, or plants one.
+    /// Sets a cookie.
     pub fn plant(&self, name: &str, value: &str) {
         self.cookies.lock().expect("cookies").insert(name.to_owned(), value.to_owned());
     }
 
-    /// A cookie by the beginning of its name.
+    /// Returns a cookie by the prefix of its name.
     pub fn cookie(&self, prefix: &str) -> Option<(String, String)> {
         let cookies = self.cookies.lock().expect("cookies");
         cookies
@@ -196,20 +196,20 @@ impl Browser {
     }
 }
 
-/// The flow that a done address names.
+/// Returns the flow in the URL of a result page.
 pub fn flow_of(done: &str) -> String {
     let (_, rest) = done.split_once("flow=").unwrap_or_else(|| panic!("no flow in {done}"));
     rest.split(['#', '&']).next().expect("an id").to_owned()
 }
 
-/// A parameter of a URL.
+/// Returns a parameter of a URL.
 pub fn parameter(url: &str, name: &str) -> String {
     let url = url::Url::parse(url).expect("a URL");
     let found = url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned());
     found.unwrap_or_else(|| panic!("no {name} in {url}"))
 }
 
-/// The stable code of a problem, wherever an answer tells it: in JSON, on a page or in an address.
+/// Returns the code of a problem, from JSON, a page or a URL.
 pub fn problem_of(answer: &Answer) -> String {
     let (marker, text) = match (answer.location(), answer.header("content-type")) {
         ("", "application/problem+json") => ("\"code\":\"", answer.body.as_str()),
@@ -221,7 +221,7 @@ pub fn problem_of(answer: &Answer) -> String {
     code.unwrap_or_default().to_owned()
 }
 
-/// Sends bytes that no client would, and reads whatever comes back until the other end closes.
+/// Sends raw bytes, and reads until the other end closes.
 pub async fn send_raw(base: &str, bytes: &[u8]) -> String {
     let url = url::Url::parse(base).expect("a URL");
     let port = url.port().expect("a port");

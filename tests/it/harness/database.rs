@@ -10,22 +10,22 @@ use tokio::sync::OnceCell;
 
 use super::tables;
 
-/// A database that nobody else uses.
+/// A database for one test.
 pub struct TestDatabase {
     pub url: String,
-    /// Holds the SQLite file; goes with the test.
+    /// The folder of the SQLite file, removed with the test.
     pub folder: TempDir,
-    /// Kept open to a server, where logging in costs more than any query; a file is opened anew each time.
+    /// Kept open to a server, where logging in costs more than any query; a file is opened each time.
     kept: OnceCell<DatabaseConnection>,
 }
 
 impl TestDatabase {
-    /// An empty one.
+    /// Creates an empty one.
     pub async fn fresh() -> Self {
         Self::new(false).await
     }
 
-    /// One that has the tables already: they are copied, because making them for each test would take longer than most
+    /// Creates one with the tables: they are copied, because creating them for each test would take longer than most
     /// tests do.
     pub async fn migrated() -> Self {
         Self::new(true).await
@@ -50,14 +50,14 @@ impl TestDatabase {
         self.url.starts_with("sqlite:")
     }
 
-    /// The server that the database is on, if it is not a file.
+    /// Returns the server of the database, if it is not a file.
     pub async fn server(&self) -> Option<TestServer> {
         let url = std::env::var("TEST_POSTGRES_URL").ok()?;
         let name = url::Url::parse(&self.url).expect("a URL").path().trim_start_matches('/').to_owned();
         Some(TestServer { admin: Database::connect(&url).await.expect("TEST_POSTGRES_URL"), name })
     }
 
-    /// A connection to look behind the service's back.
+    /// Opens a connection beside the service.
     pub async fn connect(&self) -> DatabaseConnection {
         if self.is_sqlite() {
             return tables::connect(&self.folder.path().join("test.db"));
@@ -79,7 +79,7 @@ impl TestDatabase {
         }
     }
 
-    /// Runs a statement behind the service's back.
+    /// Executes a statement beside the service.
     pub async fn execute(&self, sql: &str) -> u64 {
         let db = self.behind().await;
         let done = db.execute_unprepared(sql).await.unwrap_or_else(|why| panic!("{sql}: {why}"));
@@ -87,18 +87,18 @@ impl TestDatabase {
         done.rows_affected()
     }
 
-    /// Reads a number behind the service's back.
+    /// Reads a number beside the service.
     pub async fn number(&self, sql: &str) -> i64 {
         self.value(sql).await
     }
 
-    /// Reads a text behind the service's back.
+    /// Reads a text beside the service.
     pub async fn text(&self, sql: &str) -> String {
         self.value(sql).await
     }
 
-    /// Returns the steps of SQLite's plan for a statement, a line each. Nothing on PostgreSQL, whose plans follow from what
-    /// is stored.
+    /// Returns the steps of SQLite's plan for a statement, a line each. Empty on PostgreSQL, whose plans depend on the
+    /// stored rows.
     pub async fn plan(&self, sql: &str) -> String {
         if !self.is_sqlite() {
             return String::new();
@@ -122,7 +122,7 @@ impl TestDatabase {
         row.try_get_by_index(0).unwrap_or_else(|why| panic!("{sql}: {why:?}"))
     }
 
-    /// Everything that is stored, byte for byte as far as the database shows it: every table, or every file.
+    /// Returns everything that is stored, as far as the database shows it: every table, or every file.
     pub async fn dump(&self) -> Vec<u8> {
         if self.is_sqlite() {
             let mut all = Vec::new();
@@ -149,7 +149,8 @@ impl TestDatabase {
     }
 }
 
-/// A server would keep the databases of hundreds of tests until it is stopped: gigabytes to write, and minutes to delete.
+/// A server would keep the databases of hundreds of tests until it is stopped: gigabytes to write, and minutes to
+/// delete.
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let Ok(server) = std::env::var("TEST_POSTGRES_URL") else { return };
@@ -160,7 +161,7 @@ impl Drop for TestDatabase {
             admin.execute_unprepared(&drop).await?;
             admin.close().await
         };
-        // The runtime of the test may be on its way out.
+        // The runtime of the test may be shutting down.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let dropped = std::thread::spawn(move || runtime.block_on(work)).join();
         if !matches!(dropped, Ok(Ok(()))) {
@@ -169,15 +170,15 @@ impl Drop for TestDatabase {
     }
 }
 
-/// The server of a test's database, as its administrator has it in hand.
+/// The server of a test's database, for its administrator.
 pub struct TestServer {
     admin: DatabaseConnection,
     name: String,
 }
 
 impl TestServer {
-    /// Sets a default for everyone who comes to the test's database, or takes it back, and throws out who is there: a
-    /// session keeps the defaults it began with.
+    /// Sets or resets a default for all sessions of the test's database, and terminates the open ones: a session keeps
+    /// the defaults with which it started.
     pub async fn set(&self, default: &str, value: Option<&str>) {
         let Self { admin, name } = self;
         let change = match value {
@@ -191,10 +192,10 @@ impl TestServer {
     async fn throw_out(&self) {
         let Self { admin, name } = self;
         let out = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-        admin.execute_unprepared(&out).await.expect("nobody is in");
+        admin.execute_unprepared(&out).await.expect("no session is open");
     }
 
-    /// Refuses everyone who comes to the test's database and throws out who is there, or lets them in again.
+    /// Refuses connections to the test's database and terminates the open ones, or accepts them again.
     pub async fn shut(&self, shut: bool) {
         let Self { admin, name } = self;
         let door = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {}", !shut);
@@ -205,11 +206,11 @@ impl TestServer {
     }
 }
 
-/// A new database on this server: an empty one, or one with the tables.
+/// Creates a database on this server: an empty one, or one with the tables.
 async fn on_server(server: &str, tables: bool) -> String {
     let name = format!("test_{}", Random::system().uuid().simple());
     let mut options = ConnectOptions::new(server);
-    // A lock is held by a session, so there is to be one.
+    // A session holds the lock, so there must be only one.
     let admin = Database::connect(options.max_connections(1).to_owned()).await.expect("TEST_POSTGRES_URL");
     let template = match tables {
         true => format!(" TEMPLATE {}", template(server, &admin).await),
@@ -226,8 +227,8 @@ fn at(server: &str, name: &str) -> String {
     url.to_string()
 }
 
-/// The database that others are copied from. The first test that needs it makes it, the others wait. It has another
-/// name while it is made, so that nobody takes half of it.
+/// Returns the database from which others are copied. The first test that needs it creates it, and the others wait. It
+/// has another name until it is complete, so that no test copies half of it.
 async fn template(server: &str, admin: &DatabaseConnection) -> String {
     let last = migrations::all().last().expect("a schema change").name().to_owned();
     let name = format!("template_{last}");

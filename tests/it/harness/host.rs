@@ -1,4 +1,4 @@
-//! A host with a backend: connect sessions of its users, approved in their browsers.
+//! A host with a backend: connect sessions of its users, authorized in their browsers.
 
 use fake_hubspot::Decision;
 use reqwest::Method;
@@ -41,7 +41,7 @@ impl Host {
         (answer.status, answer.json())
     }
 
-    /// A page of the host's with this session sends its form; the launch page leads to HubSpot, and back.
+    /// Sends the form of a page of the host's with this session, goes on to HubSpot and comes back.
     pub async fn approve(&self, session: &Value, page: &Page, popup: &Browser, decision: Decision) -> String {
         let sender = page.origin.clone();
         self.approve_as(session, page, popup, decision, Some(&sender)).await

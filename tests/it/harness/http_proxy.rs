@@ -1,5 +1,5 @@
-//! A small HTTP proxy on this machine, which remembers what it was asked for: requests of plain http are passed on, and
-//! `CONNECT` opens a tunnel (RFC 9110 section 9.3.6). Names that end in `.test` lead to this machine.
+//! A small HTTP proxy on this machine that records its requests: plain http requests are forwarded, and `CONNECT` opens
+//! a tunnel (RFC 9110 section 9.3.6). Names that end in `.test` resolve to this machine.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// A proxy. It goes with this value.
+/// A proxy, stopped on drop.
 pub struct HttpProxy {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -28,22 +28,22 @@ impl HttpProxy {
         Self { port, heard, accepting: accepting.abort_handle() }
     }
 
-    /// As variables name it, with credentials.
+    /// Returns its URL for variables, with credentials.
     pub fn url(&self) -> String {
         format!("http://user:hunter2@127.0.0.1:{}", self.port)
     }
 
-    /// The same without credentials.
+    /// Returns its URL without credentials.
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The heads of all requests so far.
+    /// Returns the heads of all requests so far.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().expect("heads").clone()
     }
 
-    /// How many requests began like this.
+    /// Counts the requests with this prefix.
     pub fn count(&self, beginning: &str) -> usize {
         self.heard().iter().filter(|head| head.starts_with(beginning)).count()
     }
@@ -87,7 +87,7 @@ async fn serve(mut caller: TcpStream, heard: Arc<Mutex<Vec<String>>>) -> Option<
     match path {
         None => caller.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?,
         Some(path) => {
-            // One request for each connection, so that every one of them is heard.
+            // One request per connection, so that each of them is recorded.
             let head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{fields}");
             server.write_all(head.as_bytes()).await.ok()?;
         }

@@ -1,4 +1,4 @@
-//! What the tests share: a service as others meet it, a browser without a window, a database of one's own.
+//! Helpers of the tests: a service as clients see it, a browser without a window, a database per test.
 #![allow(dead_code, reason = "not every test uses everything")]
 
 pub mod app;

@@ -11,14 +11,14 @@ use super::process::eventually;
 /// The document with the configuration.
 const DOCUMENT: &str = include_str!("../../../docs/operating.md");
 
-/// A running nginx. It ends with this.
+/// A running nginx, stopped on drop.
 pub struct Nginx {
     process: Child,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Listens on this port of 127.0.0.1, in front of the service at this address.
+    /// Starts it on this port of 127.0.0.1, in front of the service at this address.
     pub async fn start(port: u16, service: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("nginx.conf");
@@ -33,7 +33,7 @@ impl Nginx {
         nginx
     }
 
-    /// What it has logged of requests.
+    /// Returns its access log.
     pub fn access_log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("access.log")).expect("a log")
     }
@@ -53,7 +53,7 @@ fn program() -> PathBuf {
     found.expect("nginx is missing; `cargo xtask setup` installs it, or says how")
 }
 
-/// The document's server on a port, in a folder and without TLS of its own.
+/// Returns the document's server on a port, in a folder and without TLS.
 fn configuration(folder: &Path, port: u16, service: &str) -> String {
     let (_, rest) = DOCUMENT.split_once("```nginx\n").expect("docs/operating.md shows a configuration");
     let (mut shown, _) =

@@ -1,5 +1,5 @@
-//! A host page with the SDK's secrets: begins an attempt by a form in somebody's popup, and asks how it fares from its
-//! own side, without cookies.
+//! A host page with the SDK's secrets: it starts a flow by a form in a user's popup, and polls the status itself,
+//! without cookies.
 
 use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::secret::Secret;
@@ -10,7 +10,7 @@ use super::TestApp;
 use super::app::{ACME, approve};
 use super::browser::{Answer, Browser, parameter};
 
-/// A host page with one attempt.
+/// A host page with one flow.
 pub struct Page {
     pub origin: String,
     pub verifier: String,
@@ -24,13 +24,13 @@ impl Page {
         Self { origin: origin.to_owned(), verifier: secret(), opener_key: secret(), side: Browser::new(base) }
     }
 
-    /// Another look of the same page, over a connection of its own.
+    /// Returns the same page with a separate connection.
     pub fn again(&self) -> Self {
         let (origin, verifier) = (self.origin.clone(), self.verifier.clone());
         Self { origin, verifier, opener_key: self.opener_key.clone(), side: Browser::new(&self.side.base) }
     }
 
-    /// The form's fields, with more of one's own.
+    /// Returns the form's fields, with additional ones.
     pub fn form(&self, more: &[(&str, &str)]) -> String {
         let hash = |text: &str| Secret::new(text.to_owned()).hash().text();
         let mut fields = vec![
@@ -45,7 +45,7 @@ impl Page {
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
     }
 
-    /// Sends the form into the popup; the browser names `sender`.
+    /// Sends the form into the popup; the browser names `sender` as the origin.
     pub async fn post(&self, popup: &Browser, sender: Option<&str>, more: &[(&str, &str)]) -> Answer {
         let mut request = popup
             .request(Method::POST, "/auth/hubspot/start")
@@ -59,7 +59,7 @@ impl Page {
         popup.send(request.body(self.form(more))).await
     }
 
-    /// Sends the form as a page of this origin does; the address at HubSpot.
+    /// Sends the form as a page of this origin does; returns the authorize URL.
     pub async fn begin(&self, popup: &Browser) -> String {
         let launch = self.post(popup, Some(&self.origin), &[]).await;
         assert_eq!(launch.status, 200, "{}", launch.body);
@@ -67,7 +67,7 @@ impl Page {
         data(&launch, "authorize-url")
     }
 
-    /// Sends the form as a page that sends no referrer does, on another site: without the service's cookies.
+    /// Sends the form like a page of another site without a referrer: without the service's cookies.
     pub async fn post_unverified(&self, popup: &Browser) -> Answer {
         let cookies = std::mem::take(&mut *popup.cookies.lock().expect("cookies"));
         let launch = self.post(popup, Some("null"), &[]).await;
@@ -75,12 +75,12 @@ impl Page {
         launch
     }
 
-    /// The same by a link, which proves nothing.
+    /// Starts the flow by a link, which verifies nothing.
     pub async fn link(&self, popup: &Browser) -> Answer {
         popup.get(&format!("/auth/hubspot/start?{}", self.form(&[]))).await
     }
 
-    /// A request of this page's to the API.
+    /// Sends a request of this page to the API.
     pub async fn ask(
         &self,
         method: Method,
@@ -108,7 +108,7 @@ impl Page {
         self.ask(Method::GET, "/api/hubspot/status", None, &[]).await
     }
 
-    /// Waits for a change from what the tag stands for.
+    /// Waits for a change of the state with this ETag.
     pub async fn wait(&self, tag: &str, seconds: u64) -> Answer {
         let path = format!("/api/hubspot/status?wait={seconds}");
         self.ask(Method::GET, &path, None, &[("if-none-match", tag)]).await
@@ -124,14 +124,14 @@ impl Page {
     }
 }
 
-/// Answers a launch page's question with Continue; the page that leads on to HubSpot.
+/// Answers a launch page's question with Continue; returns the page that leads to HubSpot.
 pub async fn go_on(popup: &Browser, launch: &Answer) -> Answer {
     let state = parameter(&data(launch, "authorize-url"), "state");
     let binding = data(launch, "binding");
     popup.post_form("/auth/hubspot/continue", &[("state", &state), ("binding", &binding)]).await
 }
 
-/// A `data-` attribute of a page's body.
+/// Returns a `data-` attribute of a page's body.
 pub fn data(page: &Answer, name: &str) -> String {
     let marker = format!("data-{name}=\"");
     let found = page.body.split_once(&marker).map(|(_, rest)| rest);
@@ -139,24 +139,24 @@ pub fn data(page: &Answer, name: &str) -> String {
     text.replace("&amp;", "&").replace("&#x2F;", "/").replace("&#x27;", "'").replace("&quot;", "\"")
 }
 
-/// Approves at HubSpot and comes back; the answer of the callback.
+/// Consents at HubSpot and comes back; returns the callback's response.
 pub async fn approved(app: &TestApp, popup: &Browser, authorize: &str) -> Answer {
     let back = app.hubspot.decide(authorize, approve(ACME)).expect("HubSpot sends the browser back");
     popup.get(&back).await
 }
 
-/// A connect by the page's own way, up to the answer of the callback.
+/// Connects through the page, up to the callback's response.
 pub async fn connected(app: &TestApp, page: &Page, popup: &Browser) -> Answer {
     let authorize = page.begin(popup).await;
     approved(app, popup, &authorize).await
 }
 
-/// A text of a JSON body, empty if there is none.
+/// Returns a string of a JSON body, empty if there is none.
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Nothing of a connection is in this answer.
+/// Asserts that this response reveals nothing of a connection.
 pub fn assert_tells_nothing(answer: &Answer) {
     for word in ["connection", "portal", "pickup_code", "access_token", "acme", "1234567"] {
         assert!(!answer.body.contains(word), "{word}: {}", answer.body);

@@ -1,4 +1,4 @@
-//! The real binary, as an operator runs it: variables in; signals, exit codes and two streams out.
+//! The real binary as an operator runs it: variables in; signals, exit codes and two streams out.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -15,10 +15,10 @@ use test_support::free_port;
 use super::Browser;
 use super::app::{HOST, approve};
 
-/// Longer than anything that is waited for should take.
+/// The limit of every wait.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub struct CommandOutput {
     pub code: Option<i32>,
@@ -33,7 +33,7 @@ pub fn run(arguments: &[&str], variables: &[(String, String)]) -> CommandOutput 
     run_in(folder.path(), arguments, variables)
 }
 
-/// The same in a folder of one's own.
+/// Does the same in this folder.
 pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
     let began = Instant::now();
     let streams = tempfile::tempdir().expect("a folder");
@@ -48,8 +48,7 @@ pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)])
     }
 }
 
-/// The same, as a user to whom nothing belongs: root may do everything, so where the tests are root's another one runs
-/// the binary.
+/// Does the same as a user without any files: root may do everything, so for root another user runs the binary.
 pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
     let began = Instant::now();
     let mut command = Command::new(BINARY);
@@ -62,12 +61,12 @@ pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, 
     CommandOutput { code: status.code(), stdout, stderr, took: began.elapsed() }
 }
 
-/// The same with a standard output of one's own.
+/// Does the same with this standard output.
 pub fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).env_clear().stdout(stdout).output().expect("it runs")
 }
 
-/// Runs the binary and kills it after a while (SIGKILL). Says whether it was still running.
+/// Runs the binary and kills it after a while (SIGKILL). Returns whether it was still running.
 pub fn run_and_kill(arguments: &[&str], variables: &[(String, String)], after: Duration) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     let mut child = spawn(folder.path(), folder.path(), arguments, variables);
@@ -78,7 +77,7 @@ pub fn run_and_kill(arguments: &[&str], variables: &[(String, String)], after: D
     was_running
 }
 
-/// A service of its own process. It is killed if it still runs when this value goes.
+/// A service in a separate process, killed on drop.
 pub struct Process {
     child: Child,
     pub base: String,
@@ -92,12 +91,12 @@ impl Process {
         Self::launch_by(variables, spawn).up(variables)
     }
 
-    /// The same for a process whose files can be kept from growing, see [`Process::limit_files`].
+    /// Starts a process whose files can be limited in size, see [`Process::limit_files`].
     pub fn serve_limited(variables: &[(String, String)]) -> Self {
         Self::launch_by(variables, spawn_limited).up(variables)
     }
 
-    /// Starts the service and waits for nothing.
+    /// Starts the service without waiting.
     pub fn launch(variables: &[(String, String)]) -> Self {
         Self::launch_by(variables, spawn)
     }
@@ -130,19 +129,19 @@ impl Process {
         self
     }
 
-    /// From here on no file may grow beyond so many bytes: a write to its end fails, as it does on a full disk.
+    /// Limits the size of all files from here on: a write beyond it fails, as on a full disk.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let maximum = getrlimit(Resource::Fsize).maximum;
         let limit = Rlimit { current: bytes.or(maximum), maximum };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).expect("a limit");
     }
 
-    /// Its number, by which the system knows it.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr")).expect("a log")
     }
@@ -157,7 +156,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("a signal");
     }
 
-    /// From here on it may have so many open files and connections at once.
+    /// Limits its open files and connections from here on.
     pub fn limit_descriptors(&self, count: Option<u64>) {
         let maximum = getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit { current: count.or(maximum), maximum };
@@ -169,13 +168,13 @@ impl Process {
         end(&mut self.child).unwrap_or_else(|| panic!("it does not end: {}", self.log()))
     }
 
-    /// Ends it as a crash would (SIGKILL).
+    /// Kills it like a crash (SIGKILL).
     pub fn crash(mut self) {
         self.child.kill().expect("a signal");
         self.child.wait().expect("its end");
     }
 
-    /// A browser whose person has connected this account.
+    /// Returns a browser whose user has connected this account.
     pub async fn connected(&self, hubspot: &FakeHubSpot, hub_id: u64) -> Browser {
         let browser = Browser::new(&self.base);
         let authorize = browser.start(Some(HOST)).await;
@@ -194,7 +193,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits until something has become true; for processes, which keep a clock of their own.
+/// Waits until a condition holds; for processes, which have their own clock.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let began = Instant::now();
     while !holds().await {
@@ -209,7 +208,7 @@ fn spawn(folder: &Path, streams: &Path, arguments: &[&str], variables: &[(String
     spawn_by(Command::new(BINARY), folder, streams, arguments, variables)
 }
 
-/// By a shell that ignores the signal of a limit that is reached; what is left is the failed write.
+/// Starts it by a shell that ignores the signal of a reached limit, so that only the failed write remains.
 fn spawn_limited(folder: &Path, streams: &Path, arguments: &[&str], variables: &[(String, String)]) -> Child {
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
@@ -255,20 +254,20 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// The value of a variable; the last one wins.
+/// Returns the value of a variable; the last one wins.
 pub fn value(variables: &[(String, String)], name: &str) -> String {
     let found = variables.iter().rev().find(|(known, _)| known == name);
     found.expect("a variable").1.clone()
 }
 
-/// The same variables but for one.
+/// Returns the variables with one changed.
 pub fn changed(variables: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
     let mut variables: Vec<_> = without(variables, name);
     variables.push((name.to_owned(), value.to_owned()));
     variables
 }
 
-/// The same variables less one.
+/// Returns the variables without one.
 pub fn without(variables: &[(String, String)], name: &str) -> Vec<(String, String)> {
     let kept = variables.iter().filter(|(known, _)| known != name);
     kept.cloned().collect()

@@ -1,4 +1,4 @@
-//! A receiver of webhooks on this machine, which misbehaves on order and remembers what it heard.
+//! A receiver of webhooks on this machine, with scripted faults and a record of its messages.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -9,22 +9,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// What the receiver does with a message.
+/// The receiver's response to a message.
 #[derive(Debug, Clone)]
 pub enum Manner {
-    /// Answers with this status.
+    /// This status.
     Status(u16),
-    /// Answers with this status and a header.
+    /// This status and a header.
     With(u16, &'static str, String),
-    /// Answers 200 after so long.
+    /// 200 after a delay.
     Slow(Duration),
-    /// Answers 200 with so many bytes.
+    /// 200 with this many bytes.
     Huge(usize),
-    /// Hangs up without an answer.
+    /// A close without a response.
     HangUp,
 }
 
-/// A message as it was heard.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Heard {
     pub path: String,
@@ -54,7 +54,7 @@ struct State {
     connections: usize,
 }
 
-/// A receiver. It goes with this value.
+/// A receiver, stopped on drop.
 pub struct Receiver {
     pub port: u16,
     state: Arc<Mutex<State>>,
@@ -80,32 +80,32 @@ impl Receiver {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// As WEBHOOK_ALLOWED_HOSTS has it.
+    /// Returns its host for WEBHOOK_ALLOWED_HOSTS.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The next messages are met like this, one after the other.
+    /// Sets the responses to the next messages, in order.
     pub fn next(&self, manners: impl IntoIterator<Item = Manner>) {
         self.state.lock().expect("memory").next.extend(manners);
     }
 
-    /// All other messages are met like this.
+    /// Sets the response to all other messages.
     pub fn always(&self, manner: Manner) {
         self.state.lock().expect("memory").usual = Some(manner);
     }
 
-    /// All that was heard so far.
+    /// Returns all messages so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.state.lock().expect("memory").heard.clone()
     }
 
-    /// The types of all messages so far.
+    /// Returns the types of all messages so far.
     pub fn kinds(&self) -> Vec<String> {
         self.heard().iter().map(Heard::kind).collect()
     }
 
-    /// How often anybody has connected, with or without saying anything.
+    /// Returns the number of connections, with or without a request.
     pub fn connections(&self) -> usize {
         self.state.lock().expect("memory").connections
     }
@@ -139,7 +139,7 @@ async fn serve(mut caller: TcpStream, state: Arc<Mutex<State>>) {
         }
         Manner::HangUp => return,
     };
-    // Whoever does not want to hear more hangs up.
+    // The sender closes the connection when it has read enough.
     let _ = caller.write_all(answer.as_bytes()).await;
     let _ = caller.shutdown().await;
 }

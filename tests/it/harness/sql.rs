@@ -1,5 +1,5 @@
-//! The SQL of the tests: tables, and the columns that several tests use, are named here alone, so that renaming one
-//! costs one line. Statements that occur once stay in their test and take the names from here.
+//! The SQL of the tests: tables, and columns that several tests use, are named only here, so that renaming one costs
+//! one line. Statements that occur once stay in their test and take the names from here.
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub const REFRESH_JOBS: &str = "token_refresh_job";
 pub const REVOCATION_JOBS: &str = "revocation_job";
 pub const SESSIONS: &str = "session";
 
-// Tables put together, and parts of tables.
+// Joined tables, and parts of tables.
 pub const CONNECTIONS_WITH_JOBS: &str = "token JOIN token_refresh_job ON connection_id = id";
 pub const CONNECTIONS_WITH_USERS: &str = "token JOIN external_user ON external_user.user_id = token.user_id";
 pub const NEWEST_CONNECTION: &str = "token ORDER BY connected_at DESC LIMIT 1";
@@ -59,7 +59,7 @@ pub const WELL: &str = "state = 'active' AND last_error IS NULL AND attempts = 0
 pub const WITHOUT_ACTIVE_CONNECTION: &str =
     "connection_id NOT IN (SELECT id FROM token WHERE state = 'active')";
 
-/// A statement that changes every connection in a column that the service only shows.
+/// A statement that changes every connection in a column that the service only displays.
 pub const TOUCH_CONNECTIONS: &str = "UPDATE token SET hub_user = 'first'";
 
 /// Returns the statement that locks a table against everything else, on PostgreSQL.
@@ -94,7 +94,7 @@ impl TestDatabase {
         self.text(&format!("SELECT {expression} FROM {table}")).await
     }
 
-    /// Updates the rows of a table; the assignments may end with a condition. Returns how many rows there were.
+    /// Updates the rows of a table; the assignments may end with a condition. Returns the number of rows.
     pub async fn update(&self, table: &str, assignments: &str) -> u64 {
         self.execute(&format!("UPDATE {table} SET {assignments}")).await
     }
@@ -109,7 +109,7 @@ impl TestDatabase {
         self.execute(&format!("ALTER TABLE {table} RENAME TO {table}_gone")).await;
     }
 
-    /// Brings a hidden table back.
+    /// Restores a hidden table.
     pub async fn unhide(&self, table: &str) {
         self.execute(&format!("ALTER TABLE {table}_gone RENAME TO {table}")).await;
     }
@@ -136,7 +136,7 @@ impl TestDatabase {
         assert_ne!(changed, 0, "a connection to {portal}");
     }
 
-    /// Swaps the sealed tokens of the connections to two accounts.
+    /// Swaps the encrypted tokens of the connections to two accounts.
     pub async fn swap_tokens(&self, one: u64, other: u64) {
         for column in [ACCESS_TOKEN, REFRESH_TOKEN] {
             let (of_one, of_other) = (self.column_of(one, column).await, self.column_of(other, column).await);
@@ -150,7 +150,7 @@ impl TestDatabase {
         self.number_in(CONNECTIONS, "generation").await
     }
 
-    /// Returns when the only connection is refreshed next, in Unix milliseconds.
+    /// Returns the time of the only connection's next refresh, in Unix milliseconds.
     pub async fn refresh_due_at(&self) -> i64 {
         self.number_in(REFRESH_JOBS, "run_at").await
     }
@@ -181,7 +181,7 @@ impl TestDatabase {
         serde_json::from_str(&payload).expect("JSON")
     }
 
-    /// Gives the user of the only connection an id of the host's.
+    /// Gives the user of the only connection an external id.
     pub async fn name_user(&self, external_id: &str) {
         let named = format!("SELECT 'default', '{external_id}', user_id, 1 FROM {CONNECTIONS}");
         self.execute(&format!(
@@ -190,7 +190,7 @@ impl TestDatabase {
         .await;
     }
 
-    /// Counts the rows that are sealed under this key: connections, revocations and pending grants.
+    /// Counts the rows that are encrypted under this key: connections, revocations and pending grants.
     pub async fn sealed_under(&self, key_id: &str) -> i64 {
         let mut count = 0;
         for table in [CONNECTIONS, REVOCATION_JOBS, PENDING_GRANTS] {
@@ -199,7 +199,7 @@ impl TestDatabase {
         count
     }
 
-    /// Counts the grants that wait for a decision.
+    /// Counts the pending grants.
     pub async fn pending_grants(&self) -> i64 {
         self.count(PENDING_GRANTS).await
     }

@@ -15,7 +15,7 @@ use super::TestApp;
 pub struct Statements(Arc<Mutex<Vec<String>>>);
 
 impl Statements {
-    /// Collects the statements of this process: nextest runs each test in a process of its own.
+    /// Collects the statements of this process: nextest runs each test in a separate process.
     pub fn collect() -> Self {
         let statements = Self::default();
         tracing_subscriber::registry().with(statements.clone()).init();

@@ -1,5 +1,5 @@
-//! An SQLite file that has the tables already, and folders in memory: what a test would otherwise spend most of its time
-//! on is made once, or not waited for.
+//! An SQLite file with the tables, and folders in memory: the most expensive work of a test is done once, or not on
+//! disk.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use migrations::SchemaManager;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
 
-/// Files that are in memory, on Linux.
+/// A folder in memory, on Linux.
 const MEMORY: &str = "/dev/shm";
-/// Less free memory than this is left to others. A container often has 64 MiB there.
+/// The free memory that must remain. A container often has 64 MiB there.
 const ENOUGH: u64 = 1 << 30;
 
-/// A folder that goes with the test, in memory if there is room: no test looks at a disk, and each commit would wait
-/// for one. TMPDIR wins.
+/// Creates a folder that is removed with the test, in memory if there is room: no test examines a disk, and each commit
+/// would wait for one. TMPDIR takes precedence.
 pub fn folder() -> TempDir {
     let room = |at| rustix::fs::statvfs(at).is_ok_and(|at| at.f_bavail * at.f_frsize >= ENOUGH);
     let made = match std::env::var_os("TMPDIR").is_none() && room(MEMORY) {
@@ -27,13 +27,13 @@ pub fn folder() -> TempDir {
     made.expect("a temporary folder")
 }
 
-/// The address of a file.
+/// Returns the URL of a file.
 pub fn url_of(file: &Path) -> String {
     format!("sqlite://{}?mode=rwc", file.display())
 }
 
-/// Copies the tables to this file. The first test of a build makes them, under a lock that ends with its process,
-/// however that ends; the others wait.
+/// Copies the tables to this file. The first test of a build creates them, under a lock that ends with its process; the
+/// others wait.
 pub async fn copy_to(file: &Path) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(folder).expect("the folder of the tables");
@@ -51,8 +51,8 @@ pub async fn copy_to(file: &Path) {
     drop(lock);
 }
 
-/// The tables are those of the very binary that made them: a schema change, even one that was only edited, is another
-/// binary, so nobody ever gets older ones.
+/// Returns a name that depends on the binary: a schema change, even an edited migration, is another binary, so no test
+/// gets older tables.
 fn name_of_this_build() -> String {
     let binary = std::env::current_exe().expect("this binary");
     let about = binary.metadata().expect("its size and age");
@@ -70,7 +70,7 @@ async fn lock(path: PathBuf) -> File {
     locked.await.expect("does not panic").expect("the lock of the tables")
 }
 
-/// What earlier builds have left.
+/// Removes the files of earlier builds.
 fn forget_others(folder: &Path) {
     for entry in std::fs::read_dir(folder).expect("the folder of the tables").flatten() {
         if entry.file_name().to_string_lossy().starts_with("tables-") {
@@ -79,7 +79,7 @@ fn forget_others(folder: &Path) {
     }
 }
 
-/// A connection to this file, which is made if it is missing.
+/// Opens this file, and creates it if it is missing.
 pub fn connect(file: &Path) -> DatabaseConnection {
     sqlite::as_proxy(sqlite::open(file, Access::Write, FileMode::Create).expect("a database"))
 }

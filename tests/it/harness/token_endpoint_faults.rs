@@ -1,19 +1,19 @@
-//! Everything that can go wrong with an answer of HubSpot's token endpoint, and what it means.
+//! All faults of HubSpot's token endpoint, and their meaning.
 
 use fake_hubspot::Fault;
 use serde_json::{Map, Value, json};
 
-/// A text in the answers below that nobody is ever to be shown.
+/// A text in the responses below that must not be shown to users.
 pub const UPSTREAM: &str = "upstream-says-so";
 
-/// Whose trouble it is.
+/// The class of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It passes by itself.
+    /// Transient.
     Passing,
-    /// Our own request or credentials are refused.
+    /// HubSpot refuses the service's request or credentials.
     OurFault,
-    /// This grant, or this code, is no more.
+    /// This grant is revoked, or this code is invalid.
     Dead,
 }
 
@@ -26,12 +26,12 @@ pub struct TokenFault {
     pub code: &'static str,
 }
 
-/// Troubles that mean the same for a code and for a refresh token.
+/// Returns faults with the same meaning for a code and for a refresh token.
 pub fn faults() -> Vec<TokenFault> {
     [lines(), statuses(), bodies(), fields(), redirects(), refusals()].concat()
 }
 
-/// Refusals of a code.
+/// Returns refusals of a code.
 pub fn code_refusals() -> Vec<TokenFault> {
     let rejected = |error, status| refusal(error, status, Class::Dead, "code_rejected");
     vec![
@@ -45,7 +45,7 @@ pub fn code_refusals() -> Vec<TokenFault> {
     ]
 }
 
-/// Refusals of a refresh token: in RFC 6749's form, in HubSpot's, in both at once.
+/// Returns refusals of a refresh token: in RFC 6749's form, in HubSpot's, in both.
 pub fn grant_refusals() -> Vec<TokenFault> {
     let dead = |error, status| refusal(error, status, Class::Dead, "grant_dead");
     vec![
@@ -64,7 +64,7 @@ fn passing(name: impl Into<String>, fault: Fault, code: &'static str) -> TokenFa
     case(name, fault, Class::Passing, code)
 }
 
-/// The connection fails.
+/// Returns failures of the connection.
 pub fn lines() -> Vec<TokenFault> {
     vec![
         passing("hangs up at once", Fault::CloseBeforeAnswer, "provider_unreachable"),
@@ -78,7 +78,7 @@ pub fn lines() -> Vec<TokenFault> {
     ]
 }
 
-/// A status says that something is wrong.
+/// Returns error statuses.
 pub fn statuses() -> Vec<TokenFault> {
     let page = format!("<html><h1>Oops</h1>{UPSTREAM}</html>");
     let answer = |status: u16| Fault::Status {
@@ -98,7 +98,7 @@ pub fn statuses() -> Vec<TokenFault> {
     all
 }
 
-/// A success has a body that is no token answer.
+/// Returns successes whose body is not a token response.
 pub fn bodies() -> Vec<TokenFault> {
     let json = "application/json";
     let bodies = [
@@ -120,7 +120,7 @@ pub fn bodies() -> Vec<TokenFault> {
         .into()
 }
 
-/// A token answer has a field that cannot be used.
+/// Returns token responses with an unusable field.
 pub fn fields() -> Vec<TokenFault> {
     let long = "a".repeat(8 * 1024);
     let mut all = vec![passing(
@@ -143,7 +143,7 @@ pub fn fields() -> Vec<TokenFault> {
     all
 }
 
-/// An answer leads elsewhere.
+/// Returns redirects.
 pub fn redirects() -> Vec<TokenFault> {
     [301, 302, 303, 307, 308]
         .map(|status| {
@@ -153,7 +153,7 @@ pub fn redirects() -> Vec<TokenFault> {
         .into()
 }
 
-/// Our own request or credentials are refused.
+/// Returns refusals of the service's request or credentials.
 pub fn refusals() -> Vec<TokenFault> {
     let ours = |error, status, code| refusal(error, status, Class::OurFault, code);
     vec![
@@ -185,12 +185,12 @@ fn refusal(
     case(name, fault, class, code)
 }
 
-/// A good answer in which one field is another.
+/// Returns a valid response with one changed field.
 pub fn patch(field: &str, value: Value) -> Fault {
     Fault::Patch { set: Map::from_iter([(field.to_owned(), value)]), drop: Vec::new() }
 }
 
-/// A good answer that lacks a field.
+/// Returns a valid response without a field.
 pub fn lacking(field: &str) -> Fault {
     Fault::Patch { set: Map::new(), drop: vec![field.to_owned()] }
 }

@@ -1,4 +1,4 @@
-//! Secrets, and the texts that they must not stand in.
+//! Secrets, and the texts that must not contain them.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use fake_hubspot::FakeHubSpot;
 use super::Browser;
 use super::browser::encode;
 
-/// Secrets that are on their way somewhere, and every text in which they must not stand.
+/// Secrets in use, and every text that must not contain them.
 #[derive(Default)]
 pub struct Watch {
     pub secrets: BTreeSet<String>,
@@ -16,7 +16,7 @@ pub struct Watch {
 
 impl Watch {
     pub fn secret(&mut self, secret: &str) {
-        assert!(secret.len() >= 16, "too short to be told from chance: {secret}");
+        assert!(secret.len() >= 16, "too short to be distinguished from chance: {secret}");
         self.secrets.insert(secret.to_owned());
         self.secrets.insert(encode(secret));
     }
@@ -25,7 +25,7 @@ impl Watch {
         self.texts.push((what.to_owned(), text.to_owned()));
     }
 
-    /// The secrets that a browser holds.
+    /// Adds the secrets that a browser holds.
     pub fn cookies_of(&mut self, browser: &Browser) {
         let cookies = browser.cookies.lock().expect("cookies").clone();
         for value in cookies.values() {
@@ -33,7 +33,7 @@ impl Watch {
         }
     }
 
-    /// The secrets that went to HubSpot, and those that it gave.
+    /// Adds the secrets that were sent to HubSpot, and those that it returned.
     pub fn calls_of(&mut self, hubspot: &FakeHubSpot) {
         for call in hubspot.journal() {
             for name in ["code", "code_verifier", "refresh_token", "token", "client_secret"] {

@@ -1,4 +1,4 @@
-//! Both ends of a call byte by byte: a client that says what it likes, and a server that a test plays itself.
+//! Both ends of a call byte by byte: a client that sends raw bytes, and a server that the test plays.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// Longer than anything that is waited for should take.
+/// The limit of every wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One end of a connection.
@@ -21,7 +21,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A connection to the server at this URL.
+    /// Connects to the server at this URL.
     pub async fn to(base: &str) -> Self {
         let address = base.trim_start_matches("http://").replace("localhost", "127.0.0.1");
         Self::over(TcpStream::connect(address).await.expect("a server"))
@@ -37,12 +37,12 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).await.expect("the other end reads");
     }
 
-    /// Sends these bytes, or as many of them as the other end takes. Whether it took all.
+    /// Sends these bytes, or as many as the other end accepts. Returns whether it accepted all.
     pub async fn try_say(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
 
-    /// Waits until this has been heard, and gives all up to its end.
+    /// Waits for this text, and returns everything up to its end.
     pub async fn hear(&mut self, end: &str) -> String {
         match self.try_hear(end).await {
             Some(said) => said,
@@ -50,7 +50,7 @@ impl Wire {
         }
     }
 
-    /// The same; `None` if the other end hangs up before.
+    /// Does the same; `None` if the other end closes before.
     pub async fn try_hear(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some(at) = self.heard.windows(end.len()).position(|bytes| bytes == end.as_bytes()) {
@@ -63,31 +63,31 @@ impl Wire {
         }
     }
 
-    /// A head: the first line and the header fields.
+    /// Reads a head: the first line and the header fields.
     pub async fn head(&mut self) -> String {
         self.hear("\r\n\r\n").await
     }
 
-    /// All that is still said until the other end hangs up, in whatever way.
+    /// Reads until the other end closes or resets.
     pub async fn rest(&mut self) -> String {
         while self.more().await {}
         String::from_utf8_lossy(&std::mem::take(&mut self.heard)).into_owned()
     }
 
-    /// Waits for more; false if the other end has hung up.
+    /// Waits for more; returns false if the other end has closed.
     async fn more(&mut self) -> bool {
         let read = timeout(READ_TIMEOUT, self.stream.read_buf(&mut self.heard)).await;
         !matches!(read.expect("the other end says something or hangs up"), Ok(0) | Err(_))
     }
 }
 
-/// The values of a header field in a head.
+/// Returns the values of a header field in a head.
 pub fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
     let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
     lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
 }
 
-/// A server on this machine that a test plays itself.
+/// A server on this machine that the test plays.
 pub struct Upstream {
     pub url: String,
     calls: mpsc::UnboundedReceiver<TcpStream>,
@@ -111,13 +111,13 @@ impl Upstream {
         Self { url: format!("http://{address}"), calls, count, accepting: accepting.abort_handle() }
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     pub async fn next(&mut self) -> Wire {
-        let came = timeout(READ_TIMEOUT, self.calls.recv()).await.expect("somebody calls");
+        let came = timeout(READ_TIMEOUT, self.calls.recv()).await.expect("a call");
         Wire::over(came.expect("it accepts"))
     }
 
-    /// How many have connected.
+    /// Returns the number of connections.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }

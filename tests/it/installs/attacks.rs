@@ -1,4 +1,4 @@
-//! What somebody else makes of the address that takes installs.
+//! Attacks on the install URL.
 
 use fake_hubspot::{FakeHubSpot, Kind, Options};
 
@@ -14,7 +14,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_led_anywhere_but_to_hubspot_and_no_code_is_exchanged_then() {
+async fn installs_redirect_only_to_hubspot_and_exchange_no_code() {
     let app = started().await;
     let home = app.hubspot.base_url();
     let port = home.rsplit(':').next().unwrap();
@@ -70,7 +70,7 @@ async fn nobody_is_led_anywhere_but_to_hubspot_and_no_code_is_exchanged_then() {
                 "{url:?} {pairs:?}"
             );
         }
-        // Nor is the state used up.
+        // The state is not consumed either.
         assert_eq!(finalize(&app, INSTALL, "na1-no-code", &state).await.status, 302);
     }
     let twice = format!("{INSTALL}?code=x&returnUrl={0}&returnUrl={0}", encode(&back(&app)));
@@ -80,7 +80,7 @@ async fn nobody_is_led_anywhere_but_to_hubspot_and_no_code_is_exchanged_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attacker_s_code_gives_the_victim_s_browser_nothing() {
+async fn codes_of_an_attacker_give_the_victim_no_connection() {
     let app = started().await;
     let victim = app.connected(GLOBEX).await;
     let fresh = app.browser();
@@ -109,7 +109,7 @@ async fn an_attacker_s_code_gives_the_victim_s_browser_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_a_script_or_a_prefetch_installs_nothing() {
+async fn subresources_and_prefetches_install_nothing() {
     let app = started().await;
     let url = with(INSTALL, &[("code", &code(&app, ACME)), ("returnUrl", &back(&app))]);
     for headers in [
@@ -125,7 +125,7 @@ async fn an_image_a_script_or_a_prefetch_installs_nothing() {
     assert_eq!(app.browser().get(&url).await.status, 302, "the code is still good");
 }
 
-/// What a hidden frame of any page can bring: every shape but the one that HubSpot sends in a frame.
+/// The requests of a hidden frame of any page: every shape but the one that HubSpot sends in a frame.
 const FRAMED: [&[(&str, &str)]; 5] = [
     &[("code", "x")],
     &[("code", "x"), ("returnUrl", "BACK")],
@@ -135,7 +135,7 @@ const FRAMED: [&[(&str, &str)]; 5] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frame_brings_an_install_only_to_finalize_it_with_a_state_of_ours() {
+async fn frames_may_only_finalize_installs_with_a_valid_state() {
     let app = started().await;
     let back = back(&app);
     let browser = app.browser();
@@ -164,7 +164,7 @@ async fn a_frame_brings_an_install_only_to_finalize_it_with_a_state_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_and_installs_use_up_nothing_that_connects_need() {
+async fn frames_and_installs_do_not_use_the_limits_of_flows() {
     let app = TestApp::with(&[ON, ("RATE_LIMIT_START_PER_MINUTE", "2")]).await;
     let (browser, back) = (app.browser(), back(&app));
     for _ in 0..3 {
@@ -182,7 +182,7 @@ async fn frames_and_installs_use_up_nothing_that_connects_need() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn codes_without_a_state_are_exchanged_slowly_whoever_brings_them() {
+async fn codes_without_a_state_have_a_global_rate_limit() {
     let app =
         TestApp::with(&[ON, ("RATE_LIMIT_START_PER_MINUTE", "20"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     let state = state_of(&app, &app.browser()).await;
@@ -207,7 +207,7 @@ async fn codes_without_a_state_are_exchanged_slowly_whoever_brings_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_may_not_make_us_exchange_codes_without_end() {
+async fn codes_without_a_state_have_a_rate_limit_per_address() {
     let app = TestApp::with(&[ON, ("RATE_LIMIT_START_PER_MINUTE", "2")]).await;
     let try_one = |code: &'static str| async {
         problem_of(&app.browser().get(&with(INSTALL, &[("code", code)])).await)
@@ -221,7 +221,7 @@ async fn one_address_may_not_make_us_exchange_codes_without_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_a_code_nor_a_state_nor_a_token_is_in_the_log() {
+async fn codes_states_and_tokens_are_not_logged() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     let process = Process::serve(&app::settle(&hubspot, &database, &[ON, ("LOG_LEVEL", "trace")]));
@@ -231,7 +231,7 @@ async fn neither_a_code_nor_a_state_nor_a_token_is_in_the_log() {
     let state = parameter(first.location(), "state");
     let codes = [ACME, GLOBEX].map(|hub_id| hubspot.install(&format!("{}{INSTALL}", process.base), hub_id));
     for code in &codes {
-        // The second time the state is good no more.
+        // The second time the state is invalid.
         let pairs = [("step", "finalize"), ("code", code), ("state", &state), ("returnUrl", &back)];
         assert_eq!(browser.get(&with(INSTALL, &pairs)).await.location(), back);
     }

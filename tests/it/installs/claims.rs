@@ -1,4 +1,4 @@
-//! An install becomes a connection of one of the host's users: once, and of one of them.
+//! The claim of an install for one of the host's users: once, and for one of them.
 
 use fake_hubspot::Kind;
 use reqwest::Method;
@@ -10,7 +10,7 @@ use crate::harness::sql;
 use super::{LIST, claim, installed, listed, living, settle, started, tokens, waiting, with_install};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_claim_page_says_the_same_to_everybody() {
+async fn the_claim_page_is_the_same_for_all_users() {
     let app = started().await;
     let before = app.browser().get("/install/hubspot/claim").await;
     installed(&app, ACME).await;
@@ -29,7 +29,7 @@ async fn the_claim_page_says_the_same_to_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
+async fn backends_claim_installs_for_their_users() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
 
@@ -55,7 +55,7 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_host_is_told_of_an_install_that_waits_and_of_its_connection() {
+async fn backends_are_notified_of_pending_installs_and_their_connections() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     let event = app.database.event("install.unclaimed").await;
@@ -70,7 +70,7 @@ async fn the_host_is_told_of_an_install_that_waits_and_of_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
+async fn installs_are_claimed_once_and_repeated_claims_succeed() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     let first = claim(&app, &key, &install, "user_42").await;
@@ -81,7 +81,7 @@ async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
     assert_eq!((other.status, other.json()["code"].as_str()), (409, Some("install_claimed")));
     assert_eq!(tokens(&app).await, 1);
     let known = app.database.count(sql::EXTERNAL_USERS).await;
-    assert_eq!(known, 1, "whoever is refused is not remembered");
+    assert_eq!(known, 1, "refused users are not stored");
     app.advance(8 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 404);
@@ -89,7 +89,7 @@ async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_users_for_whom_it_is_claimed_at_once_one_has_it() {
+async fn concurrent_claims_for_two_users_succeed_for_one() {
     for _ in 0..5 {
         let app = started().await;
         let (key, install) = with_install(&app, ACME).await;
@@ -103,7 +103,7 @@ async fn of_two_users_for_whom_it_is_claimed_at_once_one_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_renews_the_connection_that_the_user_has_to_that_account() {
+async fn claims_update_an_existing_connection_to_the_account() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     let first = claim(&app, &key, &install, "user_42").await.json();
@@ -119,7 +119,7 @@ async fn a_claim_renews_the_connection_that_the_user_has_to_that_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_long_after_the_install_is_refreshed_at_once() {
+async fn late_claims_are_refreshed_at_once() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     app.advance(3 * 86_400);
@@ -135,7 +135,7 @@ async fn a_claim_long_after_the_install_is_refreshed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_install_with_an_old_token_is_claimed_without_asking_hubspot_with_it() {
+async fn claims_do_not_call_hubspot_with_an_expired_token() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     app.advance(1801);

@@ -1,4 +1,4 @@
-//! The installs that wait, as the host's backend sees them.
+//! The list of pending installs for the host's backend.
 
 use reqwest::Method;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::harness::app::{ACME, GLOBEX};
 use super::{LIST, claim, installed, started, tokens, waiting, with_install};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn installs_are_for_keys_that_may_say_who_connects() {
+async fn installs_require_a_key_with_the_sessions_scope() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     let other = app.api_key("connections:read connections:write tokens:read proxy webhooks").await;
@@ -45,7 +45,7 @@ async fn installs_are_for_keys_that_may_say_who_connects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_list_goes_page_by_page_and_by_account() {
+async fn installs_are_listed_by_page_and_account() {
     let app = started().await;
     for number in 0..100 {
         installed(&app, 1000 + number).await;

@@ -1,4 +1,4 @@
-//! Installs that begin at HubSpot's Marketplace: kept, shown to nobody who has proven nothing, and claimed once.
+//! Installs that start at HubSpot's Marketplace: stored, hidden from unverified browsers, and claimed once.
 
 mod attacks;
 mod claims;
@@ -17,7 +17,7 @@ const ON: (&str, &str) = ("MARKETPLACE_INSTALLS", "on");
 const INSTALL: &str = "/install/hubspot";
 const CALLBACK: &str = "/auth/hubspot/callback";
 const LIST: &str = "/api/hubspot/installs";
-/// A frame inside HubSpot's pages.
+/// The headers of a frame inside HubSpot's pages.
 const FRAME: &[(&str, &str)] =
     &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe"), ("sec-fetch-site", "cross-site")];
 
@@ -25,7 +25,7 @@ async fn started() -> TestApp {
     TestApp::with(&[ON]).await
 }
 
-/// Where HubSpot wants the browser back.
+/// Returns the URL to which HubSpot wants the browser back.
 fn back(app: &TestApp) -> String {
     format!("{}/marketplace/installed", app.hubspot.base_url())
 }
@@ -35,18 +35,18 @@ fn with(path: &str, pairs: &[(&str, &str)]) -> String {
     format!("{path}?{query}")
 }
 
-/// A code for the address that takes installs.
+/// Returns a code for the install URL.
 fn code(app: &TestApp, hub_id: u64) -> String {
     app.hubspot.install(&format!("{}{INSTALL}", app.base), hub_id)
 }
 
-/// HubSpot brings an install of this account, without a sign-in.
+/// Sends an install of this account from HubSpot, without a sign-in.
 async fn installed(app: &TestApp, hub_id: u64) -> Answer {
     let (code, back) = (code(app, hub_id), back(app));
     app.browser().get(&with(INSTALL, &[("code", &code), ("returnUrl", &back)])).await
 }
 
-/// The state that the first step hands out.
+/// Returns the state of the first step.
 async fn state_of(app: &TestApp, browser: &Browser) -> String {
     let answer = browser.get(&with(INSTALL, &[("step", "authorize"), ("returnUrl", &back(app))])).await;
     assert_eq!(answer.status, 302, "{}", answer.body);
@@ -72,14 +72,14 @@ fn exchanges(app: &TestApp) -> usize {
     app.hubspot.calls(Kind::Exchange).len()
 }
 
-/// The accounts whose grants HubSpot still honours, each as often as it has one.
+/// Returns the accounts whose grants are live at HubSpot, each as often as it has one.
 fn living(app: &TestApp) -> Vec<u64> {
     let mut all: Vec<u64> = app.hubspot.grants().into_iter().map(|grant| grant.hub_id).collect();
     all.sort_unstable();
     all
 }
 
-/// Lets what was queued end at HubSpot.
+/// Performs the queued revocations.
 async fn settle(app: &TestApp) {
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
@@ -96,7 +96,7 @@ async fn claim(app: &TestApp, key: &str, install: &Value, user: &str) -> Answer 
     app.api(key, Method::POST, &path, Some(json!({"external_user_id": user}))).await
 }
 
-/// An install that waits, and a key that may claim it.
+/// Creates a pending install, and a key that may claim it.
 async fn with_install(app: &TestApp, hub_id: u64) -> (String, Value) {
     assert_eq!(installed(app, hub_id).await.status, 302);
     let key = app.api_key("sessions:write").await;

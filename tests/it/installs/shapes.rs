@@ -1,4 +1,4 @@
-//! How HubSpot brings an install, in each of its shapes, and what is none.
+//! The shapes in which HubSpot sends an install, and invalid ones.
 
 use fake_hubspot::{Fault, Kind, Rule};
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_install_without_a_sign_in_is_kept_for_whoever_claims_it() {
+async fn installs_without_a_sign_in_wait_for_a_claim() {
     let app = started().await;
     let answer = installed(&app, ACME).await;
 
@@ -35,7 +35,7 @@ async fn an_install_without_a_sign_in_is_kept_for_whoever_claims_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_install_with_a_sign_in_is_finished_in_a_frame_without_a_cookie() {
+async fn installs_with_a_sign_in_finish_in_a_frame_without_cookies() {
     let app = started().await;
     let state = state_of(&app, &app.browser()).await;
     let answer = finalize(&app, INSTALL, &code(&app, ACME), &state).await;
@@ -47,7 +47,7 @@ async fn an_install_with_a_sign_in_is_finished_in_a_frame_without_a_cookie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_window_that_hubspot_has_opened_keeps_its_opener() {
+async fn windows_opened_by_hubspot_keep_their_opener() {
     let app = started().await;
     let first = with(INSTALL, &[("step", "authorize"), ("returnUrl", &back(&app))]);
     let answer = app.browser().get(&first).await;
@@ -56,7 +56,7 @@ async fn the_window_that_hubspot_has_opened_keeps_its_opener() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_is_good_once_and_for_ten_minutes() {
+async fn install_states_are_valid_once_and_for_ten_minutes() {
     let app = started().await;
     let browser = app.browser();
     let state = state_of(&app, &browser).await;
@@ -68,7 +68,7 @@ async fn a_state_is_good_once_and_for_ten_minutes() {
     let made_up = "A".repeat(43);
     for bad in [state.as_str(), late.as_str(), made_up.as_str(), "", "short", &"x".repeat(5000)] {
         let answer = finalize(&app, INSTALL, &code(&app, GLOBEX), bad).await;
-        // HubSpot's own page tells the person that the app is not installed.
+        // HubSpot's own page tells the user that the app is not installed.
         assert_eq!((answer.status, answer.location()), (302, back(&app).as_str()), "{bad}");
     }
     let pairs = [("step", "finalize"), ("code", &code(&app, GLOBEX)), ("returnUrl", &back(&app))];
@@ -77,7 +77,7 @@ async fn a_state_is_good_once_and_for_ten_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_who_bring_the_same_state_one_is_heard() {
+async fn concurrent_uses_of_one_install_state_succeed_once() {
     let app = started().await;
     let state = state_of(&app, &app.browser()).await;
     let (one, two) = (code(&app, ACME), code(&app, GLOBEX));
@@ -87,7 +87,7 @@ async fn of_two_who_bring_the_same_state_one_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_state_of_a_connect_is_none_of_an_install_and_the_other_way_round() {
+async fn flow_states_and_install_states_are_not_interchangeable() {
     let app = started().await;
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
@@ -101,7 +101,7 @@ async fn the_state_of_a_connect_is_none_of_an_install_and_the_other_way_round() 
         assert_eq!((answer.status, answer.location()), (302, back.as_str()));
     }
     assert_eq!((exchanges(&app), waiting(&app).await, tokens(&app).await), (0, 0, 0));
-    // It was not used up by that.
+    // That has not consumed it.
     let done = browser.get(&app.hubspot.decide(&authorize, approve(ACME)).unwrap()).await;
     assert_eq!(browser.handoff(done.location()).await.json()["message"]["type"], "hubspot_auth_success");
 
@@ -113,7 +113,7 @@ async fn the_state_of_a_connect_is_none_of_an_install_and_the_other_way_round() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_switch_there_are_no_installs() {
+async fn installs_are_refused_unless_enabled() {
     let app = TestApp::start().await;
     let back = back(&app);
     let code = app.hubspot.install(&format!("{}{CALLBACK}", app.base), ACME);
@@ -133,7 +133,7 @@ async fn without_the_switch_there_are_no_installs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_shape_is_taken_at_the_callback_too() {
+async fn every_install_shape_is_accepted_at_the_callback() {
     let app = started().await;
     let back = back(&app);
     let code = |hub_id| app.hubspot.install(&format!("{}{CALLBACK}", app.base), hub_id);
@@ -147,12 +147,12 @@ async fn every_shape_is_taken_at_the_callback_too() {
     assert_eq!((old.status, old.location()), (302, "/install/hubspot/claim#_"));
 
     assert_eq!((waiting(&app).await, tokens(&app).await), (3, 0));
-    // What has a state is an attempt of ours as before.
+    // A callback with a state belongs to a flow as before.
     assert_eq!(app.connected(ACME).await.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_oldest_shape_ends_on_the_host_s_page_where_there_is_one() {
+async fn the_oldest_install_shape_ends_on_the_configured_page() {
     let landing = "https://host.example/welcome?from=hubspot";
     let app = TestApp::with(&[ON, ("MARKETPLACE_LANDING_URL", landing)]).await;
     let answer = app.browser().get(&with(INSTALL, &[("code", &code(&app, ACME))])).await;
@@ -161,7 +161,7 @@ async fn the_oldest_shape_ends_on_the_host_s_page_where_there_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hubspot_may_bring_the_same_code_more_than_once() {
+async fn install_codes_may_arrive_more_than_once() {
     let app = started().await;
     let (code, back) = (code(&app, ACME), back(&app));
     let url = with(INSTALL, &[("code", &code), ("returnUrl", &back)]);
@@ -175,7 +175,7 @@ async fn hubspot_may_bring_the_same_code_more_than_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_that_was_refused_is_refused_again_when_the_page_is_reloaded() {
+async fn refused_install_codes_stay_refused_on_reload() {
     let app = started().await;
     for path in [INSTALL, "/auth/hubspot/callback"] {
         let url = with(path, &[("code", "na1-not-a-code"), ("returnUrl", &back(&app))]);
@@ -190,7 +190,7 @@ async fn a_code_that_was_refused_is_refused_again_when_the_page_is_reloaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_at_hubspot_is_told_and_leaves_nothing_behind() {
+async fn hubspot_failures_during_an_install_are_reported_and_leave_nothing() {
     let app = started().await;
     let back = back(&app);
     app.hubspot.script(Rule::once(Kind::Exchange, Fault::CloseBeforeAnswer));
@@ -227,7 +227,7 @@ async fn trouble_at_hubspot_is_told_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_grants_too_little_is_refused_where_all_is_required() {
+async fn installs_with_missing_required_scopes_are_refused() {
     let wants = [
         ON,
         ("HUBSPOT_REQUIRE_ALL_SCOPES", "true"),

@@ -1,4 +1,4 @@
-//! An install that waits: what takes its place, what ends it, and what it outlives.
+//! Pending installs: what replaces and ends them, and what they outlive.
 
 use fake_hubspot::{Kind, Options};
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::harness::{TestApp, sql};
 use super::{ON, claim, installed, living, settle, started, tokens, waiting, with_install};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_connect_of_the_account_takes_the_place_of_its_install() {
+async fn connecting_an_account_replaces_its_pending_install() {
     let app = started().await;
     installed(&app, ACME).await;
     installed(&app, GLOBEX).await;
@@ -34,7 +34,7 @@ async fn a_fresh_connect_of_the_account_takes_the_place_of_its_install() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_hubspot_gives_the_same_refresh_token_nothing_ends_by_a_fresh_connect() {
+async fn connecting_with_the_same_refresh_token_revokes_nothing() {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[ON], options).await;
     installed(&app, ACME).await;
@@ -42,7 +42,7 @@ async fn where_hubspot_gives_the_same_refresh_token_nothing_ends_by_a_fresh_conn
     settle(&app).await;
     assert_eq!((waiting(&app).await, app.hubspot.calls(Kind::Revoke).len()), (0, 0));
 
-    // And the other way round: one who leaves does not end what waits.
+    // And vice versa: a logout does not end the pending install.
     installed(&app, ACME).await;
     browser.logout().await;
     settle(&app).await;
@@ -50,11 +50,11 @@ async fn where_hubspot_gives_the_same_refresh_token_nothing_ends_by_a_fresh_conn
     app.advance(604_800);
     app.services.maintenance.sweep().await.unwrap();
     settle(&app).await;
-    assert_eq!(living(&app), Vec::<u64>::new(), "now nobody has it any more");
+    assert_eq!(living(&app), Vec::<u64>::new(), "no connection has it any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_of_whom_nothing_came_by_a_claim_yet_may_be_connected_by_anybody_of_it() {
+async fn a_concurrent_connection_and_claim_of_one_account_leave_no_orphaned_grant() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     let connect = app.connected(ACME);
@@ -68,7 +68,7 @@ async fn an_account_of_whom_nothing_came_by_a_claim_yet_may_be_connected_by_anyb
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_claims_ends_after_a_week_and_stays_installed() {
+async fn unclaimed_installs_end_after_a_week_and_stay_installed() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     app.advance(604_799);
@@ -86,7 +86,7 @@ async fn what_nobody_claims_ends_after_a_week_and_stays_installed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_install_of_an_account_takes_the_place_of_the_first() {
+async fn a_second_install_of_an_account_replaces_the_first() {
     let app = started().await;
     let (key, first) = with_install(&app, ACME).await;
     let (_, second) = with_install(&app, ACME).await;
@@ -98,7 +98,7 @@ async fn a_second_install_of_an_account_takes_the_place_of_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_its_key_is_missing_an_install_waits_and_one_that_was_tampered_with_ends() {
+async fn pending_installs_wait_for_a_missing_key_and_end_when_tampered_with() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     app.database.lose_key_of_pending_grants().await;
@@ -116,7 +116,7 @@ async fn while_its_key_is_missing_an_install_waits_and_one_that_was_tampered_wit
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_moves_to_a_new_key_with_everything_else() {
+async fn key_rotation_includes_pending_installs() {
     let app = TestApp::with(&[&[ON], LONG_SESSIONS].concat()).await;
     let (key, install) = with_install(&app, ACME).await;
     let old = app.variables.iter().find(|(name, _)| name == "ENCRYPTION_KEYS").unwrap().1.clone();
@@ -131,7 +131,7 @@ async fn what_waits_moves_to_a_new_key_with_everything_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_of_the_same_account_leaves_the_install_that_waits() {
+async fn imports_keep_the_pending_install_of_the_account() {
     let app = TestApp::with(&[&[ON], LONG_SESSIONS].concat()).await;
     app.connected(ACME).await;
     let refresh_token = app.hubspot.grants()[0].refresh_token.clone();

@@ -1,4 +1,5 @@
-//! An upgrade from the release with schema 21 loses nothing: neither connections nor what waits for a user or a backend.
+//! An upgrade from the release with schema 21 loses nothing: neither connections nor what waits for a user or a
+//! backend.
 
 mod release_21;
 mod rows;
@@ -33,11 +34,11 @@ use tables::{LAST_MIGRATION, make_schema, tables_of, texts};
 const LIST: &str = "/api/hubspot/connections";
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
 const INSTALLS: &str = "/api/hubspot/installs";
-/// Enough for a test that looks at something else.
+/// Enough for tests of other rows.
 const FEW: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_connections_outlive_an_upgrade() {
+async fn ten_thousand_connections_survive_an_upgrade() {
     const CONNECTIONS: usize = 10_000;
     let Upgraded { app, facts, .. } = Release21::with(CONNECTIONS).await.upgraded().await;
 
@@ -47,7 +48,8 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
     let sealed = format!("encrypts  {} stored token(s)\n", CONNECTIONS + OTHER_SEALED);
     assert!(keys.code == Some(0) && keys.stdout.ends_with(&sealed), "{keys:?}");
 
-    // Beside those of the host's users: one of a browser, the frozen one, and one that HubSpot had ended before.
+    // In addition to those of the host's users: one of a browser, the frozen one, and one that HubSpot had ended
+    // before.
     let active = i64::try_from(CONNECTIONS + 2).unwrap();
     let counts = [("active".to_owned(), active), ("needs_reauth".to_owned(), 1)];
     assert_eq!(app.store.connections.count_tokens().await.unwrap(), counts);
@@ -77,7 +79,7 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pending_grant_is_accepted_after_an_upgrade() {
+async fn pending_grants_can_be_accepted_after_an_upgrade() {
     let Upgraded { app, facts, .. } = Release21::with(FEW).await.upgraded().await;
 
     let browser = signed_in(&app);
@@ -115,7 +117,7 @@ async fn a_pending_grant_is_accepted_after_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_install_is_claimed_after_an_upgrade() {
+async fn installs_can_be_claimed_after_an_upgrade() {
     let Upgraded { app, facts, .. } = Release21::with(FEW).await.upgraded().await;
     let (install, portal) = (release_21::install(Special::Waiting), facts.special(Special::Waiting));
     let waiting = json!({
@@ -139,7 +141,7 @@ async fn an_install_is_claimed_after_an_upgrade() {
     let other = claim(&app, &before, "user-1").await;
     assert_eq!((other.status, text(&other.json()["code"]).as_str()), (409, "install_claimed"));
 
-    // A code that has brought an install is not exchanged again; a state that was handed out is still good.
+    // A used install code is not exchanged again; an issued state is still valid.
     let back = encode(&format!("{}/marketplace/installed", app.hubspot.base_url()));
     let spent = format!("/install/hubspot?code={}&returnUrl={back}", secret("install-code"));
     assert_eq!(app.browser().get(&spent).await.status, 302);
@@ -153,7 +155,7 @@ async fn an_install_is_claimed_after_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_that_has_begun_ends_after_an_upgrade() {
+async fn open_flows_finish_after_an_upgrade() {
     let Upgraded { app, facts, .. } = Release21::with(FEW).await.upgraded().await;
     for (name, status, code) in [
         ("awaiting", "awaiting_user", None),
@@ -192,7 +194,7 @@ async fn a_flow_that_has_begun_ends_after_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_overdue_ends_after_an_upgrade() {
+async fn overdue_rows_end_after_an_upgrade() {
     let Upgraded { app, facts, .. } = Release21::with(FEW).await.upgraded().await;
     let mut alive: BTreeSet<u64> = app.hubspot.grants().into_iter().map(|grant| grant.hub_id).collect();
 
@@ -217,7 +219,7 @@ async fn what_was_overdue_ends_after_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_keys_and_webhooks_outlive_an_upgrade() {
+async fn sessions_keys_and_webhooks_survive_an_upgrade() {
     let Upgraded { app, facts, receiver } = Release21::with(FEW).await.upgraded().await;
 
     assert_eq!(app.deliver_due().await, 1);
@@ -261,7 +263,7 @@ async fn sessions_keys_and_webhooks_outlive_an_upgrade() {
 }
 
 #[test]
-fn fingerprints_are_those_of_the_release_before() {
+fn fingerprints_match_the_previous_release() {
     let [key, app_secret, refresh] =
         [ENCRYPTION_KEY, APP_SECRET, FROZEN_REFRESH].map(|text| Secret::new(text.to_owned()));
     let keyring = Keyring::new(&[key], &app_secret).unwrap();
@@ -278,7 +280,7 @@ async fn the_fixture_has_rows_in_every_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_schema_of_the_fixture_is_what_its_migrations_make() {
+async fn the_fixture_schema_matches_its_migrations() {
     let fixture = TestDatabase::fresh().await;
     let db = fixture.connect().await;
     make_schema(&db).await;
@@ -295,7 +297,7 @@ async fn the_schema_of_the_fixture_is_what_its_migrations_make() {
     assert_eq!(schema_of(&migrated).await, schema_of(&fixture).await);
 }
 
-/// Every table, column, constraint and index.
+/// Returns every table, column, constraint and index.
 async fn schema_of(database: &TestDatabase) -> Vec<String> {
     let sql = match database.is_sqlite() {
         true => "SELECT sql AS found FROM sqlite_master WHERE sql IS NOT NULL ORDER BY 1",
@@ -316,21 +318,21 @@ fn time(at: i64) -> String {
     Timestamp::from_unix_ms(at).rfc3339()
 }
 
-/// The page that has begun the flow with this name.
+/// Returns the page that started the flow with this name.
 fn page(app: &TestApp, name: &str) -> Page {
     let mut page = Page::new(&app.base, HOST);
     page.verifier = secret(name);
     page
 }
 
-/// The browser of the release before.
+/// Returns the browser of the previous release.
 fn signed_in(app: &TestApp) -> Browser {
     let browser = app.browser();
     browser.plant(SESSION_COOKIE.0, SESSION_COOKIE.1);
     browser
 }
 
-/// Where that release has sent the browser to.
+/// Returns the authorize URL to which that release redirected the browser.
 fn authorize_url(app: &TestApp, name: &str) -> String {
     let challenge = Secret::new(secret(&format!("{name}-pkce"))).hash().text();
     format!(
@@ -365,27 +367,27 @@ async fn listed_connections(app: &TestApp) -> Vec<Value> {
     }
 }
 
-/// The accounts and states of a browser's connections.
+/// Returns the accounts and states of a browser's connections.
 fn connections_of(status: &Value) -> BTreeMap<u64, String> {
     let all = status["connections"].as_array().unwrap().iter();
     all.map(|one| (one["portal_id"].as_u64().unwrap(), text(&one["status"]))).collect()
 }
 
-/// The access token of a connection as a backend gets it, and its generation.
+/// Returns the access token of a connection for a backend, and its generation.
 async fn get_access_token(app: &TestApp, id: &str) -> (String, i64) {
     let lent = get(app, &format!("{LIST}/{id}/token")).await;
     (text(&lent["access_token"]), lent["generation"].as_i64().unwrap())
 }
 
-/// A connection has a token that HubSpot has given for this account in exchange for the stored refresh token.
+/// Asserts that a connection has a token that HubSpot issued for this account in exchange for the stored refresh token.
 async fn assert_refreshed(app: &TestApp, id: &str, portal: u64) {
     let (token, generation) = get_access_token(app, id).await;
     let of = app.hubspot.access_token(&token).map(|token| token.hub_id);
     assert_eq!((of, generation), (Some(portal), 2), "{id}");
 }
 
-/// A connection is that of a stored grant: it is as it was granted, its access token is lent, and HubSpot takes its refresh
-/// token.
+/// Asserts that a connection has a stored grant: its data is unchanged, its access token is returned, and HubSpot
+/// accepts its refresh token.
 async fn assert_kept_alive(app: &TestApp, id: &Value, portal: u64, owner: Option<&str>) {
     let id = text(id);
     let shown = get(app, &format!("{LIST}/{id}")).await;

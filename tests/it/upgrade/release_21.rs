@@ -1,7 +1,6 @@
-//! A database as the release with schema 21 has left it, with rows in every table.
+//! A database of the release with schema 21, with rows in every table.
 //!
-//! The constants were recorded from that release: what it has sealed, and what the cookies and keys that it has handed out
-//! open.
+//! The constants were recorded from that release: its ciphertexts, and the cookies and keys that it issued.
 
 use fake_hubspot::{FakeHubSpot, Grant, Options};
 use hubspot_connect::domain::clock::{Clock, Timestamp};
@@ -15,11 +14,11 @@ use crate::harness::database::TestDatabase;
 use crate::harness::process::run;
 use crate::harness::{Receiver, TestApp};
 
-/// The time at which that release has stopped.
+/// The time at which that release was stopped.
 pub const NOW: i64 = 1_795_000_000_000;
 pub const MINUTE: i64 = 60_000;
 pub const DAY: i64 = 24 * 60 * MINUTE;
-/// When the tokens were received, and when the access tokens expire.
+/// The time at which the tokens were received, and the expiry of the access tokens.
 pub const RECEIVED: i64 = NOW - 5 * MINUTE;
 pub const EXPIRY: i64 = NOW + 25 * MINUTE;
 
@@ -27,10 +26,10 @@ pub const CLIENT: &str = "fake-client-id";
 pub const ENCRYPTION_KEY: &str = "Zu3G8TVO5bdDPscG320QeBFkcX29xf_pe2of1KQcsVc=";
 pub const APP_SECRET: &str = "the application secret of release 21";
 pub const KEY_ID: &str = "1198af52";
-/// What that release has stored to recognize the key again.
+/// The stored check text by which that release recognizes the key.
 pub const CHECK: &str = "gAAAAABrDLw7jZM1LAD_VuLKXpK0OktIkLaxcdbeOwelrpabiVJN2-lf1LueS7G2QREkIXqTdticrxAUBvkOrwml9Hg321Q4_t8iUultWQJpPopxkAzeiNd4RkDNODDGlc3PLyBDlVXb";
 
-/// A connection that was sealed by that release.
+/// A connection with tokens encrypted by that release.
 pub const FROZEN: &str = "c0000000-0000-4000-8000-0000000f0e21";
 pub const FROZEN_ACCESS: &str = "the access token of release 21";
 pub const FROZEN_REFRESH: &str = "the refresh token of release 21";
@@ -58,42 +57,42 @@ pub const ONCE_ID: &str = "elAaT4Qc2X_cls37pPSBF8-4Dun4hqC6mM7FEbZA_UA";
 pub const ONCE_FINGERPRINT: &str = "KF3C0zebZWGLQkJzn1VS_3J_xNwjOtASnjeKvZNeHzM";
 pub const ONCE_ANSWER: &str = "gAAAAABrDLw7BhSFJngns38HKb075mN-SAHw89CptFHo1uXqNnDgveWyyMoI_nWHqmAWV_x2vdVwi4iaE6ibHUeLmFB8NYkSc298vkfb_KG8KaB5CaRjkVGnlNRT1XU9kIREFcjtW6n_bN8xghwQU3UgN3uIu7pfraWapV__yZ3pKTSs_GOyteVE7b2haj6N1-kXC1alyTtRBwXmqXSk68ngUG6go0ZBL-CbezVL9--_E64C8BnMLGvnCdMtbVplJhPAP73zqRUtzzvhDg-T10lt_VhpA-Xd92nJ9Uq5obq_Mvlwc3Xy4n9EipkMLnw-dZB-V9Xua7dqrOJD8rLIMUQ89z2iZq4DDdNqHNAliv9MLw5thZ3FB7_3EO87EJru7Z8tMoVmbwkxLqjuOopQJ0Y3JXDFOp_Z6jHEy8JbOpIdS6AnV7TqrynpGL8uVBNdPBzCnZLCZaXaChfrvhgPlLFuyyhp5NmxYTQTwbnZ2GgmZ8L-kg5OZk37T8U2tRP8E3kUSVMbPxxcYxkik5hady_xpT0W-Iw95xBgta0bPBR9bXWWMASlZdQNziMYMKVz4QvgGrbewcYp2pHfIZBPvJo-Cyyf72m8UpVIjzfYKsP2foIfOZTeY-l5dTTLr4G82Fy2ym7pk6jTqi_rSkpbgXVkr8zPHtL-4BSaJN_BfuQ6gj_7j6spYrg5TZ4_TiEmknxICDg1EuHxbf6xrJINRU5lnr1p52t2httpMudDgWXDF1NNMsXTCiwUFlWVSM9sBgQd3hTqLfvbGVTM0xsjew-AHvaJUM5B5WFuPzvV1ESritQfk4n3WoqEJByvkE7y7McNMa9afz7_hd4pkJYb56Pc8VAZs-BQZFT4a96qzHxPbsUfPvcG_8uiuhucJHyEvbcJQBh0CAYlgp9NKgUpfq_UHSDYikzt1_VXa8716CBVEpnzqFpwpohJmzIxZuj6nnsYU--O0IOVDv_Mmsj77R_pFy8uJl3xpZCqbvJ5ssf3VRhYu0h1BVswg8m8YgRPSGxzVpxiqGEN";
 
-/// What webhooks are signed with.
+/// The signing secret of webhooks.
 pub const SIGNING_SECRET: &str = "whsec_ojuRxrXbfHVQ4XfMdRKjC9q50yzUdAyMQAVIesRiyx4=";
 
-/// How many connections are due to be refreshed.
+/// The number of connections that are due for a refresh.
 pub const DUE: usize = 5;
-/// How many of the host's users own the connections.
+/// The number of the host's users who own the connections.
 pub const USERS: usize = 100;
-/// How many sealed rows there are beside the connections of the host's users.
+/// The number of encrypted rows besides the connections of the host's users.
 pub const OTHER_SEALED: usize = 11;
 
-/// The grants beside those of the host's users.
+/// The grants besides those of the host's users.
 #[derive(Debug, Clone, Copy)]
 pub enum Special {
     /// A connection of a browser.
     Browser,
     /// A connection whose grant HubSpot has ended.
     Refused,
-    /// Waits until the user of the browser has chosen.
+    /// A pending grant that waits for the browser user's decision.
     Choice,
-    /// Waits for the confirmation of the host's backend.
+    /// A pending grant that waits for the confirmation of the host's backend.
     Held,
-    /// Was to be chosen by now.
+    /// An overdue grant that waited for a decision.
     Forgotten,
-    /// Was to be confirmed by now.
+    /// An overdue grant that waited for a confirmation.
     Unconfirmed,
     /// An install that can be claimed.
     Waiting,
-    /// An install that was to be claimed by now.
+    /// An install whose time for a claim is over.
     Unclaimed,
-    /// Is to be revoked.
+    /// A grant to revoke.
     Revoked,
 }
 
 const SPECIALS: usize = 9;
 
-/// A database of that release, and what belongs to it.
+/// A database of that release, with its facts.
 pub struct Release21 {
     pub database: TestDatabase,
     hubspot: FakeHubSpot,
@@ -116,24 +115,24 @@ pub struct Upgraded {
 }
 
 impl Facts {
-    /// The account of a connection of the host's users.
+    /// Returns the account of a connection of the host's users.
     pub fn portal(&self, number: usize) -> u64 {
         self.grants[number].hub_id
     }
 
-    /// Another grant.
+    /// Returns another grant.
     pub fn grant(&self, which: Special) -> &Grant {
         &self.grants[self.connections + which as usize]
     }
 
-    /// The account of another grant.
+    /// Returns the account of another grant.
     pub fn special(&self, which: Special) -> u64 {
         self.grant(which).hub_id
     }
 }
 
 impl Release21 {
-    /// A database with so many connections of the host's users.
+    /// Creates a database with this many connections of the host's users.
     pub async fn with(connections: usize) -> Self {
         let grants = u32::try_from(connections + SPECIALS).expect("a number of grants");
         let hubspot = FakeHubSpot::start(Options { grants, ..Options::default() }).await.expect("a HubSpot");
@@ -152,7 +151,7 @@ impl Release21 {
         Self { database, hubspot, receiver, variables, facts }
     }
 
-    /// Migrates the database by command, as an operator does, checks that no row was lost, and starts the service.
+    /// Migrates the database by command, like an operator, checks that no row was lost, and starts the service.
     pub async fn upgraded(self) -> Upgraded {
         let tables = kept_tables(&self.database).await;
         let before = rows_of(&self.database, &tables).await;
@@ -169,27 +168,27 @@ impl Release21 {
     }
 }
 
-/// The id of the connection with this number.
+/// Returns the id of the connection with this number.
 pub fn connection(number: usize) -> String {
     id(0xc0, number)
 }
 
-/// The id of another connection, or of the connection that a grant is sealed for.
+/// Returns the id of another connection, or of the connection for which a grant is encrypted.
 pub fn special_connection(which: Special) -> String {
     id(0xc1, which as usize)
 }
 
-/// The id of an install.
+/// Returns the id of an install.
 pub fn install(which: Special) -> String {
     id(0x15, which as usize)
 }
 
-/// The id of the install that user 0 has claimed.
+/// Returns the id of the install that user 0 has claimed.
 pub fn claimed_install() -> String {
     id(0x15, 99)
 }
 
-/// The id of the connect session with this name, which is its status where it waits for nothing.
+/// Returns the id of the connect session with this name, which is its status unless it waits.
 pub fn connect_session(name: &str) -> String {
     let names = ["open", "held", "unconfirmed", "connected", "cancelled", "expired"];
     id(0x5e, names.iter().position(|known| *known == name).expect("a name"))
@@ -199,7 +198,7 @@ pub fn user(number: usize) -> String {
     id(0xe0, number % USERS)
 }
 
-/// The user of the browser.
+/// Returns the user of the browser.
 pub fn browser_user() -> String {
     id(0xb0, 0)
 }
@@ -212,22 +211,22 @@ pub fn id(kind: u32, number: usize) -> String {
     format!("{kind:08x}-0000-4000-8000-{number:012x}")
 }
 
-/// An access token as it was stored.
+/// Returns an access token as stored.
 pub fn access_token(portal: u64) -> String {
     format!("access-{portal}")
 }
 
-/// A secret of 43 characters.
+/// Returns a secret of 43 characters.
 pub fn secret(name: &str) -> String {
     format!("{name:_<43}")
 }
 
-/// The id of the flow with this name.
+/// Returns the id of the flow with this name.
 pub fn flow(name: &str) -> FlowId {
     FlowId::of_state_hash(hash(&format!("{name}-state")).bytes())
 }
 
-/// The cookie of that flow.
+/// Returns the cookie of that flow.
 pub fn flow_cookie(name: &str) -> (String, String) {
     (format!("__Host-hsc_f_{}", flow(name).short()), format!("{NOW}.{}", secret(&format!("{name}-binding"))))
 }
@@ -240,7 +239,7 @@ pub fn portal(grant: &Grant) -> i64 {
     i64::try_from(grant.hub_id).expect("an account")
 }
 
-/// The id of an event of connection 0.
+/// Returns the id of an event of connection 0.
 pub fn event(sequence: i64) -> String {
     format!("evt_{}_{sequence}", connection(0).replace('-', ""))
 }

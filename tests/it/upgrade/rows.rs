@@ -1,4 +1,4 @@
-//! The rows of that release, written by SQL: the code of this release writes the tables of this release.
+//! The rows of that release, written by SQL: the code of this release writes only the tables of this release.
 
 use fake_hubspot::Grant;
 use hubspot_connect::domain::secret::{Sealed, Secret};
@@ -28,7 +28,7 @@ macro_rules! row {
     ($($column:ident: $value:expr),* $(,)?) => { vec![$((stringify!($column), SqlValue::from($value))),*] };
 }
 
-/// How a flow has ended, or has not.
+/// The end of a flow, if it has ended.
 struct Flow<'a> {
     name: &'a str,
     user: String,
@@ -63,7 +63,7 @@ impl<'a> Rows<'a> {
         receiver: &Receiver,
         facts: &'a Facts,
     ) -> Self {
-        // A transaction is of one connection.
+        // A transaction belongs to one connection.
         let mut options = ConnectOptions::new(&database.url);
         let db = match database.is_sqlite() {
             true => database.connect().await,
@@ -161,7 +161,7 @@ impl<'a> Rows<'a> {
         row
     }
 
-    /// The columns that tables with tokens have in common.
+    /// Returns the columns that tables with tokens share.
     fn tokens_of(&self, sealed_for: &str, grant: &Grant) -> Row {
         let access = self.seal("access", sealed_for, &access_token(grant.hub_id));
         let refresh = self.seal("refresh", sealed_for, &grant.refresh_token);
@@ -305,7 +305,7 @@ impl<'a> Rows<'a> {
             row
         });
         self.insert("install", rows.into()).await;
-        // A claimed install has no tokens any more.
+        // A claimed install has no tokens.
         let account = portal(&self.facts.grants[0]);
         let mut claimed = install_row(claimed_install(), id(0xc1, 99), account, NOW + 7 * DAY);
         claimed.extend(row! {
@@ -456,7 +456,7 @@ fn job(connection: String, is_due: bool, is_interrupted: bool) -> Row {
     }
 }
 
-/// The connection that was sealed by that release.
+/// Returns the connection with tokens encrypted by that release.
 fn frozen() -> Row {
     row! {
         id: FROZEN,

@@ -11,17 +11,17 @@ pub const LAST_MIGRATION: &str = "m20261129_000021_unsettled_scopes";
 const SQLITE: &str = include_str!("../fixtures/schema-21.sqlite.sql");
 const POSTGRES: &str = include_str!("../fixtures/schema-21.postgres.sql");
 
-/// Tables of that release whose rows may be elsewhere by now: whether these are lost is seen from outside.
+/// Tables of that release whose rows may have moved: other tests check that these are not lost.
 const MOVED: [&str; 2] = ["parked_grant", "install"];
 
-/// The tables that have to keep every row, with their columns.
+/// Returns the tables that must keep every row, with their columns.
 pub async fn kept_tables(database: &TestDatabase) -> BTreeMap<String, Vec<String>> {
     let mut tables = tables_of(database).await;
     tables.retain(|table, _| !MOVED.contains(&table.as_str()) && table != "seaql_migrations");
     tables
 }
 
-/// All tables with their columns.
+/// Returns all tables with their columns.
 pub async fn tables_of(database: &TestDatabase) -> BTreeMap<String, Vec<String>> {
     let sql = match database.is_sqlite() {
         true => {
@@ -41,7 +41,7 @@ pub async fn tables_of(database: &TestDatabase) -> BTreeMap<String, Vec<String>>
     tables
 }
 
-/// All rows of these columns, as text.
+/// Returns all rows of these columns, as text.
 pub async fn rows_of(
     database: &TestDatabase,
     tables: &BTreeMap<String, Vec<String>>,
@@ -62,7 +62,7 @@ pub async fn rows_of(
     rows
 }
 
-/// The one column of these rows.
+/// Returns the only column of these rows.
 pub async fn texts(database: &TestDatabase, sql: &str) -> Vec<String> {
     let db = database.connect().await;
     let statement = Statement::from_string(db.get_database_backend(), sql);
@@ -71,7 +71,7 @@ pub async fn texts(database: &TestDatabase, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.try_get_by_index(0).expect("a text")).collect()
 }
 
-/// Makes the schema of that release in an empty database.
+/// Creates the schema of that release in an empty database.
 pub async fn make_schema(db: &DatabaseConnection) {
     let schema = if db.get_database_backend() == DbBackend::Sqlite { SQLITE } else { POSTGRES };
     db.execute_unprepared(schema).await.expect("the schema");

@@ -1,4 +1,4 @@
-//! Where webhooks may go: never inside, however it is spelled and whenever a name comes to lead there.
+//! The addresses of webhooks: never private ones, in no spelling and at no later resolution.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::harness::{Receiver, TestApp, sql};
 
 use super::{PATH, path, scene};
 
-/// A name whose first answer is public, and every later one is not: who checks once and connects later is led inside.
+/// A name that first resolves to a public address and later to private ones (DNS rebinding).
 #[derive(Debug, Default)]
 struct Rebinding(AtomicUsize);
 
@@ -33,7 +33,7 @@ impl Lookup for Rebinding {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_inside_is_refused_when_it_is_named_however_it_is_spelled() {
+async fn private_addresses_are_refused_in_every_spelling() {
     let inside = Receiver::start().await;
     let app = TestApp::start().await;
     let key = app.api_key("webhooks").await;
@@ -72,10 +72,10 @@ async fn an_address_inside_is_refused_when_it_is_named_however_it_is_spelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_not_allowed_any_more_is_sent_nothing() {
+async fn addresses_no_longer_allowed_receive_nothing() {
     let (app, receiver, made, key) = scene("").await;
     let app = app.restarted(&[("WEBHOOK_ALLOWED_HOSTS", "")]).await;
-    // Plain http, and the same host in the spellings that a row may have from elsewhere.
+    // Plain http, and the same host in other spellings that a row may contain.
     for url in [
         receiver.url("/"),
         format!("https://127.0.0.1:{}/", receiver.port),
@@ -96,7 +96,7 @@ async fn an_address_that_is_not_allowed_any_more_is_sent_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_leads_inside_at_the_second_look_is_not_followed() {
+async fn dns_rebinding_to_private_addresses_is_refused() {
     let inside = Receiver::start().await;
     let settings = hubspot_connect::config::Webhooks { allowed_hosts: AllowedHosts::default() };
     let lookup = Arc::new(Rebinding::default());

@@ -1,4 +1,4 @@
-//! What was sent and what waits, as the host's backend sees it: listed, sent again, given up.
+//! Sent and pending deliveries for the host's backend: listed, replayed, abandoned.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Manner, sql};
 use super::{deliveries, path, scene};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_is_replayed_with_the_same_id_whatever_became_of_it() {
+async fn deliveries_are_replayed_with_the_same_id_in_every_status() {
     let (app, receiver, made, key) = scene("").await;
     app.connected(ACME).await;
     app.deliver_due().await;
@@ -30,7 +30,7 @@ async fn a_delivery_is_replayed_with_the_same_id_whatever_became_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_are_listed_page_by_page_and_by_status() {
+async fn deliveries_are_listed_by_page_and_status() {
     let (app, receiver, made, key) = scene("").await;
     receiver.next([Manner::Status(500), Manner::Status(200), Manner::Status(500)]);
     let mut ids = Vec::new();
@@ -57,7 +57,7 @@ async fn deliveries_are_listed_page_by_page_and_by_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_is_shown_and_ends() {
+async fn backlogs_are_reported_and_expire() {
     let (app, receiver, made, key) = scene("").await;
     receiver.always(Manner::Status(500));
     app.connected(ACME).await;
@@ -77,7 +77,7 @@ async fn a_backlog_is_shown_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_too_many_that_wait_the_oldest_are_given_up() {
+async fn the_oldest_of_too_many_pending_deliveries_are_abandoned() {
     let (app, _receiver, made, key) = scene("").await;
     let id = made["id"].as_str().unwrap();
     let now = app.clock.now().unix_ms();

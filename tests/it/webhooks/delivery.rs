@@ -1,4 +1,4 @@
-//! A delivery: signed, in order, again and again if need be, and in nobody's way.
+//! Deliveries: signed, in order, retried if needed, and without blocking others.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::harness::{Manner, Receiver, eventually, sql};
 
 use super::{DUE, PATH, app_for, deliveries, is_signed, path, scene};
 
-/// The headers of a message, as the official library reads them.
+/// Returns the headers of a message for the official library.
 fn headers(id: &str, at: Timestamp, signature: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("webhook-id", id.parse().unwrap());
@@ -26,7 +26,7 @@ fn headers(id: &str, at: Timestamp, signature: &str) -> HeaderMap {
     headers
 }
 
-/// A key from the command line.
+/// Creates a key on the command line.
 fn made_key(variables: &[(String, String)]) -> String {
     let made =
         crate::harness::process::run(&["api-keys", "create", "test", "--scope", "webhooks"], variables);
@@ -36,7 +36,7 @@ fn made_key(variables: &[(String, String)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_arrives_signed_and_once() {
+async fn events_are_delivered_signed_and_once() {
     let (app, receiver, made, key) = scene("").await;
     app.connected(ACME).await;
     assert_eq!(app.deliver_due().await, 1);
@@ -56,7 +56,7 @@ async fn an_event_arrives_signed_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_taken_is_sent_again_later_and_later_and_then_given_up() {
+async fn failed_deliveries_are_retried_with_backoff_and_then_abandoned() {
     let (app, receiver, made, key) = scene("").await;
     receiver.always(Manner::Status(500));
     app.connected(ACME).await;
@@ -79,7 +79,7 @@ async fn what_is_not_taken_is_sent_again_later_and_later_and_then_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_receiver_does_only_a_2xx_is_a_delivery() {
+async fn only_2xx_responses_count_as_delivered() {
     let (app, receiver, made, key) = scene("").await;
     let elsewhere = Receiver::start().await;
     let faults = [
@@ -100,7 +100,7 @@ async fn whatever_a_receiver_does_only_a_2xx_is_a_delivery() {
         let status = if error.is_empty() { "delivered" } else { "pending" };
         assert_eq!(outcome["status"], status, "{manner:?}");
     }
-    assert_eq!(elsewhere.connections(), 0, "nobody follows a redirect");
+    assert_eq!(elsewhere.connections(), 0, "redirects are not followed");
     let closed = { Receiver::start().await.port };
     let app = app.restarted(&[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1")]).await;
     let made = app.webhook(&format!("http://127.0.0.1:{closed}/"), "").await;
@@ -109,7 +109,7 @@ async fn whatever_a_receiver_does_only_a_2xx_is_a_delivery() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
+async fn retry_after_of_receivers_is_honored() {
     let (app, receiver, ..) = scene("").await;
     receiver.next([Manner::With(503, "retry-after", "3600".to_owned())]);
     app.connected(ACME).await;
@@ -122,7 +122,7 @@ async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_says_it_is_gone_is_told_nothing_more_until_it_is_enabled() {
+async fn endpoints_that_return_410_are_disabled_until_enabled() {
     let (app, receiver, made, key) = scene("").await;
     receiver.next([Manner::Status(410)]);
     app.connected(ACME).await;
@@ -136,34 +136,34 @@ async fn an_endpoint_that_says_it_is_gone_is_told_nothing_more_until_it_is_enabl
     assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("webhook_disabled")));
     app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"enabled": true}))).await;
     app.connected(INITECH).await;
-    assert_eq!(app.deliver_due().await, 1, "what happened in between is not told");
+    assert_eq!(app.deliver_due().await, 1, "events in between are not delivered");
     let event = receiver.heard()[0].header("webhook-id").to_owned();
     let replay = path(&made, &format!("/deliveries/{event}/replay"));
     assert_eq!(app.api(&key, Method::POST, &replay, None).await.json()["status"], "delivered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_later_event_waits_for_the_first_attempt_of_an_earlier_one_of_its_connection() {
+async fn events_of_a_connection_wait_for_the_first_attempt_of_earlier_ones() {
     let (app, receiver, ..) = scene("").await;
     receiver.next([Manner::Status(500), Manner::Status(500)]);
     let browser = app.connected(ACME).await;
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     app.connected(GLOBEX).await;
-    // The two connections do not wait for one another, and the second event of the first one does.
+    // The two connections do not wait for each other; the second event of the first one waits.
     let first = app.services.webhooks.deliveries.acquire_deliveries().await.unwrap();
     assert_eq!(first.len(), 2);
     assert_eq!(app.services.webhooks.deliveries.acquire_deliveries().await.unwrap().len(), 0);
     for one in first {
         app.services.webhooks.deliveries.deliver_webhook(one).await.unwrap();
     }
-    // It may go although the earlier one has failed: its number tells the order.
+    // It may be sent although the earlier one has failed: its number shows the order.
     assert_eq!(app.deliver_due().await, 1);
     let sequences = receiver.heard().into_iter().map(|heard| heard.json()["data"]["sequence"].clone());
     assert_eq!(sequences.collect::<Vec<_>>(), [1, 1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_receiver_holds_up_no_other_and_no_refresh() {
+async fn slow_receivers_delay_no_other_receiver_and_no_refresh() {
     let (slow, quick) = (Receiver::start().await, Receiver::start().await);
     let app = app_for(&[&slow, &quick]).await;
     slow.always(Manner::Slow(Duration::from_secs(60)));
@@ -192,10 +192,10 @@ async fn a_slow_receiver_holds_up_no_other_and_no_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_over() {
+async fn two_processes_deliver_an_event_once_and_take_over_expired_leases() {
     let (app, receiver, ..) = scene("").await;
     if app.database.is_sqlite() {
-        return; // There is one process.
+        return; // SQLite has one process.
     }
     for account in 1..=10 {
         app.connected(9_000 + account).await;
@@ -233,7 +233,7 @@ async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_library_takes_our_signatures_and_refuses_forged_and_old_ones() {
+async fn the_official_library_accepts_signatures_and_refuses_forged_and_old_ones() {
     let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let (verifier, secret) = (Webhook::new(text).unwrap(), Secret::new(text.to_owned()));
     let now = Clock::system().now();
@@ -256,7 +256,7 @@ async fn the_official_library_takes_our_signatures_and_refuses_forged_and_old_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_background_delivers_by_itself() {
+async fn deliveries_are_sent_in_the_background() {
     let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
     let database = crate::harness::database::TestDatabase::fresh().await;
     let receiver = Receiver::start().await;
@@ -291,7 +291,7 @@ async fn the_background_delivers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_has_fifteen_seconds() {
+async fn receivers_time_out_after_fifteen_seconds() {
     let (app, receiver, made, key) = scene("").await;
     receiver.next([Manner::Slow(Duration::from_secs(7))]);
     let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
@@ -299,7 +299,7 @@ async fn a_receiver_has_fifteen_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_is_shown_with_its_message() {
+async fn deliveries_are_shown_with_their_message() {
     let (app, receiver, made, key) = scene("").await;
     app.connected(ACME).await;
     app.deliver_due().await;
@@ -312,7 +312,7 @@ async fn a_delivery_is_shown_with_its_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failed_deliveries_of_a_time_are_replayed_together_and_once() {
+async fn failed_deliveries_of_a_period_are_replayed_together_and_once() {
     let (app, receiver, made, key) = scene("").await;
     let mut times = Vec::new();
     for account in [ACME, GLOBEX, INITECH] {
@@ -348,7 +348,7 @@ async fn failed_deliveries_of_a_time_are_replayed_together_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_message_of_a_new_connection_has_the_domain_of_its_account() {
+async fn messages_of_new_connections_contain_the_account_domain() {
     let (app, receiver, ..) = scene("").await;
     app.connected(ACME).await;
     assert_eq!(app.deliver_due().await, 1, "it does not wait once the domain is known");
@@ -356,7 +356,7 @@ async fn the_message_of_a_new_connection_has_the_domain_of_its_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_message_of_a_new_connection_waits_half_a_minute_for_the_domain_and_then_goes_without_it() {
+async fn messages_of_new_connections_wait_half_a_minute_for_the_domain() {
     let (app, receiver, ..) = scene("").await;
     app.hubspot.script(Rule::always(Kind::Introspect, Fault::CloseBeforeAnswer));
     let browser = app.connected(ACME).await;

@@ -1,4 +1,4 @@
-//! Webhook endpoints: made and changed with the right key, with secrets that sign and are shown once.
+//! Webhook endpoints: managed with the right key, with secrets that sign and are shown once.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::harness::{Receiver, TestApp, sql};
 use super::{DUE, PATH, app_for, is_signed, path, scene};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_shown_when_it_is_made_and_nowhere_else() {
+async fn webhook_secrets_are_shown_only_when_created() {
     let (app, _receiver, made, key) = scene("").await;
     let secret = made["secret"].as_str().unwrap().to_owned();
     let rotated = app.api(&key, Method::POST, &path(&made, "/rotate-secret"), Some(json!({}))).await.json();
@@ -36,7 +36,7 @@ async fn a_secret_is_shown_when_it_is_made_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endpoints_are_made_changed_and_removed_with_the_right_key_alone() {
+async fn managing_endpoints_requires_the_webhooks_scope() {
     let (app, receiver, made, key) = scene("").await;
     let other = app.api_key("connections:read proxy").await;
     assert_eq!(app.api(&other, Method::GET, PATH, None).await.status, 403);
@@ -91,7 +91,7 @@ async fn endpoints_are_made_changed_and_removed_with_the_right_key_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_hears_of_what_it_has_named_and_of_nothing_else() {
+async fn endpoints_receive_only_the_event_types_they_name() {
     let receiver = Receiver::start().await;
     let app = app_for(&[&receiver]).await;
     app.webhook(&receiver.url("/usual"), "").await;
@@ -117,7 +117,7 @@ async fn an_endpoint_hears_of_what_it_has_named_and_of_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_secrets_sign_while_they_overlap_and_the_older_one_ends() {
+async fn both_secrets_sign_during_their_overlap() {
     let (app, receiver, made, key) = scene("").await;
     let (test_path, rotate_path) = (path(&made, "/test"), path(&made, "/rotate-secret"));
     let test = || app.api(&key, Method::POST, &test_path, None);
@@ -148,7 +148,7 @@ async fn both_secrets_sign_while_they_overlap_and_the_older_one_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
+async fn key_rotation_includes_webhook_secrets_and_a_lost_key_ends_them() {
     let (app, receiver, made, key) = scene("").await;
     let old = value(&app.variables, "ENCRYPTION_KEYS");
     let new = Keyring::generate().expose().to_owned();
@@ -180,7 +180,7 @@ async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_was_moved_or_brought_back_signs_nothing() {
+async fn moved_or_restored_webhook_secrets_sign_nothing() {
     let (app, receiver, made, key) = scene("").await;
     let other = app.webhook(&receiver.url("/other"), "").await;
     let sealed = app.database.text_in(sql::ENDPOINTS, "MIN(secrets_sealed)").await;
@@ -194,7 +194,7 @@ async fn a_secret_that_was_moved_or_brought_back_signs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_of_an_endpoint_that_are_made_at_once_lose_nothing() {
+async fn concurrent_changes_of_an_endpoint_are_all_kept() {
     let (app, _receiver, made, key) = scene("").await;
     let change = async |body: Value| app.api(&key, Method::PATCH, &path(&made, ""), Some(body)).await;
     for round in 0..10 {
@@ -211,7 +211,7 @@ async fn changes_of_an_endpoint_that_are_made_at_once_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn header_fields_go_with_each_message_and_are_never_shown_again() {
+async fn custom_headers_are_sent_with_each_message_and_never_shown() {
     let (app, receiver, made, key) = scene("").await;
     let change = json!({"headers": {"Authorization": "Bearer let-me-in", "x-tenant": "7"}});
     let changed = app.api(&key, Method::PATCH, &path(&made, ""), Some(change)).await;
@@ -232,7 +232,7 @@ async fn header_fields_go_with_each_message_and_are_never_shown_again() {
     let dump = String::from_utf8_lossy(&app.database.dump().await).into_owned();
     assert!(!dump.contains("let-me-in"));
 
-    // A new secret leaves them, and a new list replaces them.
+    // A new secret keeps them, and a new list replaces them.
     app.api(&key, Method::POST, &path(&made, "/rotate-secret"), Some(json!({}))).await;
     app.api(&key, Method::POST, &path(&made, "/test"), None).await;
     app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"headers": {}}))).await;
@@ -252,7 +252,7 @@ async fn header_fields_go_with_each_message_and_are_never_shown_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn header_fields_do_not_follow_to_another_origin() {
+async fn custom_headers_must_be_given_again_for_another_origin() {
     let (receiver, other) = (Receiver::start().await, Receiver::start().await);
     let app = app_for(&[&receiver, &other]).await;
     let made = app.webhook(&receiver.url("/hooks"), "").await;
@@ -271,13 +271,13 @@ async fn header_fields_do_not_follow_to_another_origin() {
     app.api(&key, Method::POST, &path(&made, "/test"), None).await;
     assert_eq!(other.heard()[0].header("authorization"), "Bearer b");
     assert!(receiver.heard().is_empty());
-    // Without header fields there is nothing to carry along.
+    // Without custom headers the origin may change.
     assert_eq!(change(json!({"headers": {}})).await.status, 200);
     assert_eq!(change(json!({"url": receiver.url("/hooks")})).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_of_an_endpoint_from_before_there_were_header_fields_still_sign() {
+async fn webhook_secrets_older_than_custom_headers_still_sign() {
     let (app, receiver, made, key) = scene("").await;
     let secret = |name| Secret::new(value(&app.variables, name));
     let keyring = Keyring::new(&[secret("ENCRYPTION_KEYS")], &secret("APP_SECRET")).expect("a keyring");

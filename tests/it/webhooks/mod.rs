@@ -1,4 +1,4 @@
-//! Webhooks: delivered in order, again and again if need be, in nobody's way, to nobody inside.
+//! Webhooks: delivered in order, retried if needed, without blocking others, and never to private addresses.
 
 mod addresses;
 mod backlog;
@@ -23,7 +23,7 @@ async fn app_for(receivers: &[&Receiver]) -> TestApp {
     TestApp::with(&[LONG_SESSIONS, &[("WEBHOOK_ALLOWED_HOSTS", &hosts.join(",")), KEEP]].concat()).await
 }
 
-/// One endpoint at a receiver of its own: the app, the receiver, the endpoint as it was made, a key.
+/// Creates an endpoint at a new receiver; returns the app, the receiver, the endpoint as created, and a key.
 async fn scene(events: &str) -> (TestApp, Receiver, Value, String) {
     let receiver = Receiver::start().await;
     let app = app_for(&[&receiver]).await;
@@ -42,7 +42,7 @@ async fn deliveries(app: &TestApp, key: &str, made: &Value) -> Vec<Value> {
     page.json()["data"].as_array().unwrap().clone()
 }
 
-/// Whether the message bears the signature that the official library makes with this secret.
+/// Returns whether the message has the signature that the official library creates with this secret.
 fn is_signed(heard: &Heard, secret: &str) -> bool {
     let at = heard.header("webhook-timestamp").parse().unwrap();
     let signed = Webhook::new(secret).unwrap().sign(heard.header("webhook-id"), at, heard.body.as_bytes());
