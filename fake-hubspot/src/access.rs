@@ -1,7 +1,7 @@
 //! Access tokens that carry their own content, like HubSpot's.
 //!
-//! Nothing is stored for them: a benchmark may refresh for hours without the fake growing, and a
-//! revoked grant leaves its access tokens alive until they expire, as at HubSpot.
+//! They are not stored: a benchmark may refresh for hours without the fake growing, and the access tokens of a revoked
+//! grant stay valid until they expire, as at HubSpot.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,21 +14,21 @@ const SEAL: usize = 16;
 const USUAL_LENGTH: usize = 224;
 const LEAST_NOISE: usize = 16;
 
-/// What a test is told of an access token.
+/// The data of an access token, for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessToken {
-    /// The number of the grant it was given for.
+    /// The number of its grant.
     pub grant: u32,
     /// The account.
     pub hub_id: u64,
-    /// When it expires, in milliseconds since 1970.
+    /// The time of its expiry, in milliseconds since 1970.
     pub expires_at_ms: i64,
 }
 
-/// What an access token stands for.
+/// The content of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
-    /// Of which grant it is; zero for a token of the app itself.
+    /// The number of its grant; zero for a token of the app itself.
     pub grant: u32,
     pub hub_id: u64,
     pub user_id: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Writes a token nobody else has, signed with the key.
+    /// Writes a unique token, signed with the key.
     pub(crate) fn seal(&self, key: &[u8; 32]) -> String {
         let scopes = self.scopes.join(" ");
         let mut blob = vec![0; SEAL];
@@ -56,7 +56,7 @@ impl Access {
         format!("C{}", URL_SAFE_NO_PAD.encode(blob))
     }
 
-    /// Reads a token back; `None` when this key did not sign it. Expiry is the caller's question.
+    /// Reads a token; `None` if this key did not sign it. The caller checks the expiry.
     pub(crate) fn open(key: &[u8; 32], token: &str) -> Option<Access> {
         let blob = URL_SAFE_NO_PAD.decode(token.strip_prefix('C')?).ok()?;
         let (sealed_with, rest) = blob.split_at_checked(SEAL)?;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_long_unique_and_opens_only_with_its_key() {
+    fn tokens_are_long_unique_and_bound_to_their_key() {
         let access = Access {
             grant: 6,
             hub_id: 7,

@@ -1,4 +1,4 @@
-//! The two calls made with an access token: the account's details, and the end of the installation.
+//! The two calls made with an access token: the account's details, and the uninstall.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::hub::State;
 use crate::incoming::Incoming;
 use crate::token::empty;
 
-/// `GET /account-info/{version}/details`.
+/// Answers `GET /account-info/{version}/details`.
 pub(crate) fn details(state: &State, call: &Incoming) -> Answer {
     let access = match authenticate(state, call) {
         Ok(access) => access,
@@ -31,7 +31,7 @@ pub(crate) fn details(state: &State, call: &Incoming) -> Answer {
     .about(account.hub_id)
 }
 
-/// `DELETE /appinstalls/{version}/external-install`: every grant of the account ends.
+/// Answers `DELETE /appinstalls/{version}/external-install`: every grant of the account ends.
 pub(crate) fn uninstall(state: &mut State, call: &Incoming) -> Answer {
     match authenticate(state, call) {
         Ok(access) => {
@@ -42,7 +42,7 @@ pub(crate) fn uninstall(state: &mut State, call: &Incoming) -> Answer {
     }
 }
 
-/// Whose token a call shows.
+/// Returns the content of a call's access token.
 pub(crate) fn authenticate(state: &State, call: &Incoming) -> Result<Access, Answer> {
     let token = call.bearer().unwrap_or_default();
     let Some(access) = Access::open(&state.access_key, token).filter(|access| access.hub_id != 0) else {
@@ -60,7 +60,8 @@ pub(crate) fn authenticate(state: &State, call: &Incoming) -> Result<Access, Ans
         .about(access.hub_id))
 }
 
-/// Winter time of the sample accounts. Anything else counts as UTC: the fake carries no calendar.
+/// Returns the UTC offset in winter of the sample accounts' time zones. All others count as UTC: the fake has no
+/// calendar.
 fn utc_offset_hours(time_zone: &str) -> i64 {
     match time_zone {
         "US/Eastern" => -5,

@@ -1,4 +1,4 @@
-//! Answers before they become HTTP, so that a fault may still change them.
+//! Responses before they become HTTP, so that a fault can still change them.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -9,7 +9,7 @@ use crate::grants::Grant;
 use crate::journal::Ending;
 use crate::random;
 
-/// What the fake would say, and what the journal should know about it.
+/// A response, and the details for the journal.
 pub(crate) struct Answer {
     pub status: u16,
     pub content: Content,
@@ -48,19 +48,19 @@ impl Answer {
         Answer::new(200, Content::Json(json))
     }
 
-    /// A refusal of the token endpoint in today's shape: RFC 6749 section 5.2, and HubSpot's own fields.
+    /// Returns an error of the token endpoint in its current shape: RFC 6749 section 5.2, and HubSpot's own fields.
     pub(crate) fn refused(error: &str, status: &str, message: &str) -> Answer {
         let refusal = Refusal { error: Some(error), hubspot_status: Some(status), message };
         Answer::new(400, Content::Json(refusal.json()))
     }
 
-    /// A refusal in the older shape, the only one seen in the wild for some statuses.
+    /// Returns an error in the older shape, the only one observed for some statuses.
     pub(crate) fn refused_as_of_old(status: &str, message: &str) -> Answer {
         let refusal = Refusal { error: None, hubspot_status: Some(status), message };
         Answer::new(400, Content::Json(refusal.json()))
     }
 
-    /// A failure outside OAuth, in the envelope of HubSpot's other APIs.
+    /// Returns an error outside OAuth, in the envelope of HubSpot's other APIs.
     pub(crate) fn failed(status: u16, category: &str, message: &str) -> Answer {
         Answer::new(
             status,
@@ -73,7 +73,7 @@ impl Answer {
         )
     }
 
-    /// With one more field in its JSON.
+    /// Adds a field to its JSON.
     pub(crate) fn with(mut self, name: &str, value: Value) -> Answer {
         if let Content::Json(Value::Object(fields)) = &mut self.content {
             fields.insert(name.to_owned(), value);
@@ -86,7 +86,7 @@ impl Answer {
         self
     }
 
-    /// It hands out the refresh token in force.
+    /// Records that it issues the grant's current refresh token.
     pub(crate) fn issuing(mut self, grant: &Grant) -> Answer {
         self.hub_id = Some(grant.hub_id);
         self.grant = Some(grant.id);
@@ -109,7 +109,7 @@ impl Answer {
         }
     }
 
-    /// Replaces and drops fields of a successful JSON answer.
+    /// Replaces and drops fields of a successful JSON response.
     pub(crate) fn patch(&mut self, set: Map<String, Value>, drop: &[String]) {
         if let (200, Content::Json(Value::Object(fields))) = (self.status, &mut self.content) {
             fields.extend(set);
@@ -139,7 +139,7 @@ impl Answer {
     }
 }
 
-/// The words of a refusal at the token endpoint.
+/// The texts of an error of the token endpoint.
 pub(crate) struct Refusal<'a> {
     pub error: Option<&'a str>,
     pub hubspot_status: Option<&'a str>,
@@ -147,7 +147,8 @@ pub(crate) struct Refusal<'a> {
 }
 
 impl Refusal<'_> {
-    /// With `error` the RFC's fields, with a status HubSpot's; a correlation id only in the old shape.
+    /// Returns the JSON: with `error` the RFC's fields, with a status HubSpot's; a correlation id only in the old
+    /// shape.
     pub(crate) fn json(&self) -> Value {
         let mut fields = Map::new();
         if let Some(error) = self.error {
@@ -167,7 +168,7 @@ impl Refusal<'_> {
     }
 }
 
-/// Any status from 100 to 999; something outside is an order that cannot be met.
+/// Accepts any status from 100 to 999; others are errors in the script.
 pub(crate) fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -1,4 +1,4 @@
-//! The authorize URL: what HubSpot checks, asks and sends back.
+//! The authorize URL: HubSpot's checks, consent page and redirects.
 
 use url::Url;
 
@@ -11,14 +11,14 @@ use crate::incoming::{Fields, Incoming};
 use crate::options::{Account, Options};
 use crate::page;
 
-/// An authorize URL that HubSpot would show its consent page for.
+/// An authorize URL for which HubSpot would show its consent page.
 pub(crate) struct AuthorizeRequest {
     pub redirect_uri: Url,
-    /// The text of the redirect URL, which the exchange must repeat to the letter.
+    /// The redirect URL as sent, which the exchange must repeat exactly.
     redirect_text: String,
-    /// What the app needs.
+    /// The required scopes.
     pub required: Vec<String>,
-    /// What the app would like.
+    /// The optional scopes.
     pub optional: Vec<String>,
     state: Option<String>,
     code_challenge: Option<String>,
@@ -27,7 +27,7 @@ pub(crate) struct AuthorizeRequest {
 }
 
 impl AuthorizeRequest {
-    /// Checks an authorize URL; the error is the sentence on HubSpot's own page.
+    /// Parses and checks an authorize URL; the error is the sentence on HubSpot's own page.
     pub(crate) fn read(
         options: &Options,
         portal: Option<u64>,
@@ -62,7 +62,7 @@ impl AuthorizeRequest {
         })
     }
 
-    /// What an account grants when it is asked for everything. The error names required scopes it lacks.
+    /// Returns the scopes that an account grants when all are requested. The error names required scopes it lacks.
     pub(crate) fn grantable(&self, account: &Account) -> Result<Vec<String>, String> {
         let lacking: Vec<&str> =
             self.required.iter().filter(|scope| !account.can_grant(scope)).map(String::as_str).collect();
@@ -96,17 +96,17 @@ fn scopes(text: Option<&str>) -> Vec<String> {
     text.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
-/// How a visit to the consent page ends.
+/// The end of a visit to the consent page.
 pub(crate) enum Outcome {
     /// The browser goes back to the app.
     Back { url: String, hub_id: Option<u64> },
-    /// HubSpot keeps the browser and says why.
+    /// HubSpot keeps the browser and shows the reason.
     Refused(String),
-    /// HubSpot keeps the browser because the person never finished.
+    /// HubSpot keeps the browser because the user never finished.
     Abandoned,
 }
 
-/// Carries out a decision.
+/// Performs a decision.
 pub(crate) fn conclude(state: &mut State, request: &AuthorizeRequest, decision: Decision) -> Outcome {
     let (hub_id, scopes) = match decision {
         Decision::NeverReturn => return Outcome::Abandoned,
@@ -135,7 +135,7 @@ pub(crate) fn conclude(state: &mut State, request: &AuthorizeRequest, decision: 
     Outcome::Back { url: request.back(&[("code", &code)]), hub_id: Some(hub_id) }
 }
 
-/// `GET /oauth/authorize`: the consent page, or at once the answer that the options prescribe.
+/// Answers `GET /oauth/authorize`: the consent page, or at once the redirect that the options prescribe.
 pub(crate) fn open_page(state: &mut State, call: &Incoming) -> Answer {
     let request = match AuthorizeRequest::read(&state.options, call.portal, &call.query) {
         Ok(request) => request,
@@ -153,7 +153,7 @@ pub(crate) fn open_page(state: &mut State, call: &Incoming) -> Answer {
     }
 }
 
-/// Turns an outcome into what the browser gets.
+/// Turns an outcome into the response to the browser.
 pub(crate) fn show(options: &Options, outcome: Outcome) -> Answer {
     match outcome {
         Outcome::Back { url, hub_id } => {

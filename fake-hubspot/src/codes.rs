@@ -1,4 +1,4 @@
-//! Authorization codes: good once, and not for long.
+//! Authorization codes: valid once, and for a short time.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::random;
 
-/// How long an expired code is still recognised as expired rather than unknown.
+/// The time for which an expired code is still recognized as expired rather than unknown.
 const REMEMBERED_MS: i64 = 600_000;
 
-/// What was agreed on the consent page.
+/// The consent that a code stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Code {
     pub client_id: String,
@@ -23,7 +23,7 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    /// Whether the verifier is the one whose hash came with the authorize URL (RFC 7636, section 4.6).
+    /// Returns whether the verifier matches the challenge of the authorize URL (RFC 7636, section 4.6).
     pub(crate) fn accepts_verifier(&self, verifier: Option<&str>) -> bool {
         self.code_challenge.as_ref().is_none_or(|challenge| {
             verifier.is_some_and(|it| URL_SAFE_NO_PAD.encode(Sha256::digest(it)) == *challenge)
@@ -31,12 +31,12 @@ impl Code {
     }
 }
 
-/// The codes that were handed out and not used.
+/// The issued and unused codes.
 #[derive(Default)]
 pub(crate) struct Codes(HashMap<String, Code>);
 
 impl Codes {
-    /// Hands out a code.
+    /// Issues a code.
     pub(crate) fn issue(&mut self, code: Code, now_ms: i64) -> String {
         // Forgetting only at some sizes keeps this cheap on average.
         if self.0.len() >= 1024 && self.0.len().is_power_of_two() {
@@ -47,7 +47,7 @@ impl Codes {
         text
     }
 
-    /// Uses a code up; a second time there is none.
+    /// Consumes a code; a second time there is none.
     pub(crate) fn take(&mut self, text: &str) -> Option<Code> {
         self.0.remove(text)
     }

@@ -9,14 +9,14 @@ use crate::decision::Decision;
 use crate::hub::Hub;
 use crate::incoming::Fields;
 
-/// The style sheet of every page.
+/// Serves the style sheet of every page.
 pub(crate) async fn style() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/css; charset=utf-8"))
         .body(include_str!("../assets/style.css"))
 }
 
-/// Carries out what was clicked.
+/// Performs the clicked decision.
 pub(crate) async fn decide(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     let form = Fields::read(&body);
     let query = Fields::read(form.get("query").unwrap_or_default().as_bytes());
@@ -33,7 +33,7 @@ pub(crate) async fn decide(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     show(&state.options, outcome).into_response()
 }
 
-/// Reads the buttons and boxes; what was unticked disappears from the request.
+/// Reads the buttons and boxes; removes unticked scopes from the request.
 fn clicked(form: &Fields, body: &[u8], request: &mut AuthorizeRequest) -> Option<Decision> {
     match form.get("decision") {
         Some("deny") => return Some(Decision::Deny),
@@ -45,7 +45,7 @@ fn clicked(form: &Fields, body: &[u8], request: &mut AuthorizeRequest) -> Option
         let scopes = Some(vec!["oauth".to_owned()]);
         return Some(Decision::Approve { hub_id, scopes });
     }
-    // Required scopes cannot be unticked. Whether the account is able to grant the rest is checked later.
+    // Required scopes cannot be unticked. Whether the account can grant the rest is checked later.
     let ticked = form_urlencoded::parse(body)
         .filter(|(name, _)| name == "optional")
         .map(|(_, scope)| scope.into_owned());

@@ -6,16 +6,16 @@ use serde_json::{Map, Value, json};
 
 use crate::options::Options;
 
-/// Numbers are never given again.
+/// The first contact number. Numbers are never reused.
 const FIRST: u64 = 101;
 
 /// The contacts of a new account.
 const SAMPLES: [(&str, &str); 2] = [("Maria", "Johnson"), ("Brian", "Halligan")];
 
-/// A contact's properties: texts, as HubSpot keeps them.
+/// A contact's properties: strings, as HubSpot stores them.
 pub(crate) type Properties = BTreeMap<String, Option<String>>;
 
-/// A person in an account's CRM.
+/// A contact in an account's CRM.
 #[derive(Clone)]
 pub(crate) struct Contact {
     pub id: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Contact {
 }
 
 impl Contact {
-    /// As HubSpot writes it, with the properties that were asked for.
+    /// Returns HubSpot's JSON with the requested properties.
     pub(crate) fn json(&self, wanted: &[&str]) -> Value {
         let own = [
             ("hs_object_id", self.id.to_string()),
@@ -57,7 +57,7 @@ pub(crate) struct Contacts {
 }
 
 impl Contacts {
-    /// The contacts that are there before any call.
+    /// Creates the sample contacts.
     pub(crate) fn at_start(options: &Options, now_ms: i64) -> Contacts {
         let mut contacts = Contacts::default();
         let accounts = options.accounts.iter().filter(|_| options.sample_contacts);
@@ -71,7 +71,8 @@ impl Contacts {
         contacts
     }
 
-    /// Makes a contact. Of an e-mail address there is one in an account; if it is taken: by whom.
+    /// Creates a contact. An e-mail address is unique in an account; the error is the number of the contact that has
+    /// it.
     pub(crate) fn create(
         &mut self,
         hub_id: u64,
@@ -94,7 +95,7 @@ impl Contacts {
         self.all.get(&(hub_id, id))
     }
 
-    /// Changes some properties; an empty text takes one away.
+    /// Changes some properties; an empty string removes one.
     pub(crate) fn update(
         &mut self,
         hub_id: u64,
@@ -113,13 +114,13 @@ impl Contacts {
         self.all.remove(&(hub_id, id)).is_some()
     }
 
-    /// The contacts of an account by number.
+    /// Iterates over the contacts of an account by number.
     pub(crate) fn of(&self, hub_id: u64) -> impl Iterator<Item = &Contact> {
         self.all.range((hub_id, 0)..=(hub_id, u64::MAX)).map(|(_, contact)| contact)
     }
 }
 
-/// The moment as HubSpot writes it, by the civil calendar (the days of which Howard Hinnant has shown how to count).
+/// Formats a time as HubSpot does, by the civil calendar (with Howard Hinnant's algorithm for its days).
 fn rfc3339(ms: i64) -> String {
     let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let era_day = days + 719_468;
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_written_by_the_calendar() {
+    fn timestamps_are_formatted_as_calendar_dates() {
         for (ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400_123, "2000-02-29T00:00:00.123Z"),

@@ -1,4 +1,4 @@
-//! The fake's own HTTP API, for tests that live in a browser.
+//! The fake's own HTTP API, for tests in a browser.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Bytes, Data};
@@ -11,7 +11,7 @@ use crate::hub::Hub;
 use crate::options::Options;
 use crate::script::Rule;
 
-/// `POST /__script` with a [`Rule`].
+/// Answers `POST /__script` with a [`Rule`].
 pub(crate) async fn order(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     with_body(&body, |rule: Rule| {
         hub.lock().script.order(rule);
@@ -19,7 +19,7 @@ pub(crate) async fn order(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     })
 }
 
-/// `DELETE /__script`, which lets go of what is held back as well.
+/// Answers `DELETE /__script`, which also releases held calls.
 pub(crate) async fn clear_script(hub: Data<Hub>) -> HttpResponse {
     let mut state = hub.lock();
     state.script.clear();
@@ -27,28 +27,28 @@ pub(crate) async fn clear_script(hub: Data<Hub>) -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-/// `GET /__journal`.
+/// Answers `GET /__journal`.
 pub(crate) async fn journal(hub: Data<Hub>) -> HttpResponse {
     HttpResponse::Ok().json(hub.lock().journal.all())
 }
 
-/// `GET /__counts`: how many calls of each kind, however few of them the journal remembers.
+/// Answers `GET /__counts`: the number of calls of each kind, including those that the journal has dropped.
 pub(crate) async fn counts(hub: Data<Hub>) -> HttpResponse {
     HttpResponse::Ok().json(hub.lock().journal.counts())
 }
 
-/// `DELETE /__journal`.
+/// Answers `DELETE /__journal`.
 pub(crate) async fn clear_journal(hub: Data<Hub>) -> HttpResponse {
     hub.lock().journal.clear();
     HttpResponse::NoContent().finish()
 }
 
-/// `GET /__options`.
+/// Answers `GET /__options`.
 pub(crate) async fn options(hub: Data<Hub>) -> HttpResponse {
     HttpResponse::Ok().json(&hub.lock().options)
 }
 
-/// `POST /__options` with the switches that change; the others stay.
+/// Answers `POST /__options` with the options that change; the others stay.
 pub(crate) async fn change_options(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     with_body(&body, |changes: Map<String, Value>| {
         let mut state = hub.lock();
@@ -61,7 +61,7 @@ pub(crate) async fn change_options(hub: Data<Hub>, body: Bytes) -> HttpResponse 
     })
 }
 
-/// `POST /__uninstall` with the account; the answer is one line, for the terminal of who plays the customer.
+/// Answers `POST /__uninstall` with the account; the response is one line, for the terminal of a user.
 pub(crate) async fn uninstall(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     #[derive(Deserialize)]
     struct Uninstall {
@@ -78,12 +78,12 @@ pub(crate) async fn uninstall(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     }
 }
 
-/// `GET /__grants`.
+/// Answers `GET /__grants`.
 pub(crate) async fn grants(hub: Data<Hub>) -> HttpResponse {
     HttpResponse::Ok().json(hub.lock().grants.all())
 }
 
-/// Reads JSON whatever its label says, acts, and tells the author of a test what was wrong with it.
+/// Parses JSON of any content type and acts on it, or returns the parse error for the author of the test.
 fn with_body<T: DeserializeOwned>(
     body: &[u8],
     act: impl FnOnce(T) -> serde_json::Result<()>,

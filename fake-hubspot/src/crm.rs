@@ -1,4 +1,4 @@
-//! `/crm/v3/objects/contacts`: as much of the CRM as shows that calls arrive with the right token and body.
+//! `/crm/v3/objects/contacts`: enough of the CRM to show that calls arrive with the right token and body.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -14,11 +14,11 @@ use crate::incoming::Incoming;
 use crate::journal::Kind;
 use crate::token::empty;
 
-/// What is told of a contact where nothing is asked for.
+/// The properties that are returned where none are requested.
 pub(crate) const USUAL: [&str; 3] = ["email", "firstname", "lastname"];
 pub(crate) const LARGEST_PAGE: usize = 100;
 
-/// Lists, makes, reads, changes, removes or searches contacts of the account whose token is shown.
+/// Lists, creates, reads, updates, deletes or searches contacts of the access token's account.
 pub(crate) fn answer(state: &mut State, call: &Incoming) -> Answer {
     let access = match authenticate(state, call) {
         Ok(access) => access,
@@ -35,7 +35,7 @@ pub(crate) fn answer(state: &mut State, call: &Incoming) -> Answer {
     }
 }
 
-/// Whether the account takes another call, and the token is good for it; then what is told of the limit.
+/// Checks the account's rate limit and the token's scopes. Returns the rate limit headers.
 fn admit(state: &mut State, access: &Access, call: &Incoming) -> Result<Vec<(&'static str, String)>, Answer> {
     let scope = match (call.method.as_str(), call.kind) {
         ("GET" | "HEAD", _) | (_, Kind::CrmSearch) => "crm.objects.contacts.read",
@@ -49,7 +49,7 @@ fn admit(state: &mut State, access: &Access, call: &Incoming) -> Result<Vec<(&'s
     let mut headers = Vec::new();
     if max > 0 {
         let left = state.quotas.take(account, max, interval_ms, now_ms()).ok_or_else(|| exhausted(policy))?;
-        // Searches tell nothing of their limit.
+        // Search responses have no rate limit headers.
         if call.kind == Kind::Crm {
             headers.push(("x-hubspot-ratelimit-max", max.to_string()));
             headers.push(("x-hubspot-ratelimit-remaining", left.to_string()));
@@ -95,7 +95,7 @@ fn act(state: &mut State, hub_id: u64, call: &Incoming) -> Result<Answer, Answer
                         .update(hub_id, id, changes, now_ms())
                         .map(|contact| Answer::ok(contact.json(&USUAL)))
                 }
-                // Whether there was one is not told.
+                // The response does not reveal whether the contact existed.
                 "DELETE" => {
                     state.contacts.remove(hub_id, id);
                     Some(empty(204))
@@ -109,7 +109,7 @@ fn act(state: &mut State, hub_id: u64, call: &Incoming) -> Result<Answer, Answer
 
 fn list(state: &State, hub_id: u64, call: &Incoming, wanted: &[&str]) -> Result<Answer, Answer> {
     let number = |name| {
-        call.query.get(name).map(str::parse::<usize>).transpose().map_err(|_| invalid("a number is none"))
+        call.query.get(name).map(str::parse::<usize>).transpose().map_err(|_| invalid("an invalid number"))
     };
     let limit = number("limit")?.unwrap_or(10).clamp(1, LARGEST_PAGE);
     let after = number("after")?.unwrap_or(0);

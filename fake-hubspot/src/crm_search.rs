@@ -48,7 +48,7 @@ impl Filter {
 }
 
 impl Search {
-    /// Any of the groups fits, with all of its filters.
+    /// Returns whether all filters of any of the groups match.
     fn fits(&self, contact: &Contact) -> Result<bool, Answer> {
         let has_text = contact.properties.values().flatten().any(|text| text.contains(&self.query));
         let mut fits = self.groups.is_empty();
@@ -60,7 +60,7 @@ impl Search {
     }
 }
 
-/// Finds the contacts of an account that fit any of the groups, and contain the text.
+/// Finds the contacts of an account that match any of the groups and contain the text.
 pub(crate) fn answer(state: &State, hub_id: u64, call: &Incoming) -> Result<Answer, Answer> {
     let search: Search = serde_json::from_slice(&call.body).map_err(|why| invalid(&why.to_string()))?;
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! What the person on the consent page does.
+//! The user's decision on the consent page.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 pub enum Decision {
     /// Connects an account.
     Approve {
-        /// The account that was picked. One that is not in the options is made up.
+        /// The selected account. One that is not in the options is made up.
         hub_id: u64,
-        /// Exactly what is granted; `None` grants what was asked, less the optional scopes the account lacks.
+        /// The scopes to grant; `None` grants those requested, without the optional scopes that the account lacks.
         #[serde(default)]
         scopes: Option<Vec<String>>,
     },
-    /// Refuses; the browser goes back to the app with `error=access_denied`.
+    /// Denies; the browser goes back to the app with `error=access_denied`.
     Deny,
-    /// Closes the page or forgets it; the app never hears.
+    /// Closes the page; the app gets no callback.
     NeverReturn,
 }

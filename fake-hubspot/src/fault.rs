@@ -1,4 +1,4 @@
-//! How each fault is put on the wire.
+//! Faults on the wire.
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use actix_web::web::Bytes;
@@ -18,7 +18,7 @@ const JSON: (&str, &str) = ("content-type", "application/json;charset=utf-8");
 const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\xc9\xcf\x4e\xcd\x8b\
     \x2f\xa9\x2c\x48\x55\xb2\x52\x4a\x4a\x4d\x2c\x4a\x2d\x52\xaa\x05\x00\x35\x81\xb2\x6d\x17\x00\x00\x00";
 
-/// Answers a call the way its fault wants it.
+/// Answers a call with its fault.
 pub(crate) async fn play(
     fault: Fault,
     call: &Incoming,
@@ -70,14 +70,14 @@ pub(crate) async fn play(
     }
 }
 
-/// The normal answer, with all its consequences.
+/// Computes the normal response, with all its effects.
 pub(crate) fn compute(call: &Incoming, guard: &mut CallGuard) -> Answer {
     let answer = guard.hub.lock().answer(call);
     guard.ending = answer.ending();
     answer
 }
 
-/// Does something to the connection and drops it.
+/// Acts on the connection and drops it.
 fn end(guard: CallGuard, request: &HttpRequest, act: impl FnOnce(&Line)) -> HttpResponse {
     // The journal is complete before the caller can notice that the call is over.
     drop(guard);
@@ -87,7 +87,7 @@ fn end(guard: CallGuard, request: &HttpRequest, act: impl FnOnce(&Line)) -> Http
     dropped()
 }
 
-/// Writes bytes past the server and hangs up.
+/// Writes bytes past the server and closes the connection.
 fn say(mut guard: CallGuard, request: &HttpRequest, bytes: &str) -> HttpResponse {
     guard.ending.status = Some(200);
     end(guard, request, |line| {
@@ -96,7 +96,7 @@ fn say(mut guard: CallGuard, request: &HttpRequest, bytes: &str) -> HttpResponse
     })
 }
 
-/// The faults that are an unusual response and leave codes and grants as they are.
+/// Returns the response of faults that leave codes and grants as they are.
 fn without_answering(fault: Fault) -> HttpResponse {
     match fault {
         Fault::Status { status, headers, body } => {
@@ -134,7 +134,7 @@ fn without_answering(fault: Fault) -> HttpResponse {
         Fault::Gzip => {
             HttpResponse::Ok().insert_header(JSON).insert_header((CONTENT_ENCODING, "gzip")).body(COMPRESSED)
         }
-        // The caller plays every other fault itself.
+        // The caller handles every other fault itself.
         _ => dropped(),
     }
 }
@@ -155,7 +155,7 @@ fn bad_chunk() -> String {
     format!("{head}10\r\n{{\"access_token\":\r\nzz\r\n\"C\"}}\r\n0\r\n\r\n")
 }
 
-/// A token answer whose tokens belong to nobody.
+/// Returns a token response whose tokens belong to no grant.
 fn look_alike() -> String {
     json!({
         "token_type": "bearer",

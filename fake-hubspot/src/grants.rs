@@ -1,7 +1,7 @@
-//! What customers have granted, and the refresh tokens that stand for it.
+//! Grants, and their refresh tokens.
 //!
-//! A refresh token spells out its grant and generation, masked so that it looks random. So the fake
-//! recognises every token it ever replaced without keeping a list of them.
+//! A refresh token encodes its grant and generation, masked so that it looks random. So the fake recognizes every token
+//! it ever rotated without a list of them.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use sha2::{Digest as _, Sha256};
 use crate::options::Options;
 use crate::random;
 
-/// The accounts of the grants at the start are numbered from here, far from the samples.
+/// The number of the first account of the initial grants, far from the sample accounts.
 const FIRST_OF_START: u64 = 100_000_000;
 
 /// One app's permission in one account, alive until it is revoked or the app uninstalled.
 #[derive(Clone, Debug, Serialize)]
 pub struct Grant {
-    /// Its number, which is never given again.
+    /// Its number, which is never reused.
     pub id: u32,
     /// The account that granted.
     pub hub_id: u64,
-    /// The user who clicked.
+    /// The user who consented.
     pub user_id: u64,
-    /// What was granted.
+    /// The granted scopes.
     pub scopes: Vec<String>,
     /// The app it was granted to.
     pub client_id: String,
-    /// The refresh token in force.
+    /// The current refresh token.
     pub refresh_token: String,
-    /// How often the refresh token was replaced.
+    /// The number of rotations of the refresh token.
     pub generation: u32,
 }
 
-/// Where a presented refresh token leads.
+/// The grant of a presented refresh token.
 pub(crate) struct Presented {
     pub id: u32,
     pub generation: u32,
@@ -52,7 +52,7 @@ impl Grants {
         Grants { key, living: BTreeMap::new(), last_id: 0 }
     }
 
-    /// The grants that are there before anybody has consented.
+    /// Creates the initial grants.
     pub(crate) fn at_start(key: [u8; 32], options: &Options) -> Grants {
         let mut grants = Grants::new(key);
         for number in 1..=u64::from(options.grants) {
@@ -79,17 +79,17 @@ impl Grants {
         self.living.entry(id).or_insert(grant)
     }
 
-    /// The newest living grant of an account to an app.
+    /// Returns the newest live grant of an account to an app.
     pub(crate) fn newest_mut(&mut self, hub_id: u64, client_id: &str) -> Option<&mut Grant> {
         self.living.values_mut().rev().find(|grant| grant.hub_id == hub_id && grant.client_id == client_id)
     }
 
-    /// The newest living grant of an account, whatever the app.
+    /// Returns the newest live grant of an account to any app.
     pub(crate) fn newest(&self, hub_id: u64) -> Option<&Grant> {
         self.living.values().rev().find(|grant| grant.hub_id == hub_id)
     }
 
-    /// Recognises a refresh token of a living grant, replaced or not.
+    /// Recognizes a refresh token of a live grant, replaced or not.
     pub(crate) fn find(&self, token: &str) -> Option<Presented> {
         let (id, generation) = self.read(token)?;
         let grant = self.living.get(&id)?;
@@ -117,14 +117,14 @@ impl Grants {
         self.living.remove(&id);
     }
 
-    /// Ends every grant of an account, and returns how many that were.
+    /// Ends every grant of an account, and returns their number.
     pub(crate) fn uninstall(&mut self, hub_id: u64) -> usize {
         let before = self.living.len();
         self.living.retain(|_, grant| grant.hub_id != hub_id);
         before - self.living.len()
     }
 
-    /// The living grants, oldest first.
+    /// Returns the live grants, oldest first.
     pub(crate) fn all(&self) -> Vec<Grant> {
         self.living.values().cloned().collect()
     }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grants_at_the_start_have_an_account_and_a_token_each() {
+    fn initial_grants_each_have_an_account_and_a_token() {
         let grants = Grants::at_start([1; 32], &Options { grants: 3, ..Options::default() });
         let all = grants.all();
         let accounts: Vec<u64> = all.iter().map(|grant| grant.hub_id).collect();

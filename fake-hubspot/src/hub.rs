@@ -1,4 +1,4 @@
-//! Everything the fake knows, behind one mutex.
+//! The state of the fake, behind one mutex.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use crate::script::{Fault, Script};
 use crate::webhooks_journal::{self, WebhooksJournal};
 use crate::{account, authorize, crm, lookup, token};
 
-/// What there is to know.
+/// The state of the fake.
 pub(crate) struct State {
     pub options: Options,
     pub script: Script,
@@ -32,31 +32,31 @@ pub(crate) struct State {
     pub webhooks_journal: WebhooksJournal,
     /// Signs access tokens.
     pub access_key: [u8; 32],
-    /// The refresh tokens being used right now, with the number of calls that use them.
+    /// The refresh tokens in use, with the number of calls that use them.
     refreshing: HashMap<String, u32>,
-    /// Wakes the calls that are held back.
+    /// Wakes the held calls.
     release: watch::Sender<()>,
 }
 
 impl State {
-    /// Lets go of every call that is held back.
+    /// Releases all held calls.
     pub(crate) fn release(&self) {
         self.release.send_replace(());
     }
 
-    /// The customer uninstalls the app: every grant of the account ends, and the Webhooks Journal tells of it if the app
-    /// has subscribed.
+    /// Uninstalls the app from an account: every grant of the account ends, and the Webhooks Journal gets an entry if
+    /// the app has subscribed. Returns the number of ended grants.
     pub(crate) fn uninstall(&mut self, hub_id: u64, at_ms: i64) -> usize {
         self.uninstall_together(&[hub_id], at_ms)
     }
 
-    /// The same for several customers, told in one file of the journal.
+    /// Does the same for several accounts, with one file of the journal.
     pub(crate) fn uninstall_together(&mut self, hub_ids: &[u64], at_ms: i64) -> usize {
         self.webhooks_journal.uninstalled(hub_ids, at_ms);
         hub_ids.iter().map(|hub_id| self.grants.uninstall(*hub_id)).sum()
     }
 
-    /// Does what the call asks for and says how it went.
+    /// Processes a call and returns the response.
     pub(crate) fn answer(&mut self, call: &Incoming) -> Answer {
         match call.kind {
             Kind::Authorize => authorize::open_page(self, call),
@@ -97,12 +97,12 @@ impl Hub {
         })))
     }
 
-    /// The state. A panic while it was held is the test's own failure and must not hide behind another.
+    /// Locks the state. A panic while it was held is the test's own failure and must not hide behind another.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Journals a visit to the consent page that happens without HTTP.
+    /// Records a visit to the consent page without HTTP.
     pub(crate) fn open_visit(&self, visit: &Incoming) -> CallGuard {
         let mut state = self.lock();
         let limit = state.options.journal_limit;
@@ -115,7 +115,7 @@ impl Hub {
         }
     }
 
-    /// Journals the arrival of a call and decides what will go wrong with it.
+    /// Records the arrival of a call and selects its fault.
     pub(crate) fn open(&self, call: &Incoming) -> Opened {
         let mut state = self.lock();
         let fault = state.script.next(call.kind);
@@ -158,22 +158,22 @@ pub(crate) struct Opened {
     pub latency: Duration,
 }
 
-/// A call in progress. Dropping it closes its journal entry, also when the client went away and the
-/// handler was cancelled.
+/// A call in progress. Dropping it closes its journal entry, also when the client disconnected and the handler was
+/// cancelled.
 pub(crate) struct CallGuard {
     pub hub: Hub,
     seq: u64,
     refreshing: Option<String>,
-    /// Looked at since the call is in the journal: whoever has seen it there can let it go.
+    /// Subscribed when the call is recorded: a test that sees it in the journal can release it.
     release: watch::Receiver<()>,
-    /// What the journal will say.
+    /// The end that the journal will record.
     pub ending: Ending,
 }
 
 impl CallGuard {
-    /// Waits until the calls that are held back are let go.
+    /// Waits until the held calls are released.
     pub(crate) async fn released(&mut self) {
-        // Without a sender there is nobody left who could let it go.
+        // Without a sender no release can come any more.
         let _ = self.release.changed().await;
     }
 }

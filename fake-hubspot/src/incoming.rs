@@ -1,4 +1,4 @@
-//! A request, read and sorted.
+//! A request, parsed and classified.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use url::form_urlencoded;
 use crate::clock::now_ms;
 use crate::journal::{Entry, Kind};
 
-/// The versions that are served. `v1` is gone, as it will be at HubSpot.
+/// The supported versions, without the retired `v1`.
 const VERSIONS: [&str; 3] = ["v3", "2026-03", "2026-09"];
 
-/// Names with their first value, and whether a name came twice.
+/// Names with their first value, and whether a name occurred twice.
 #[derive(Clone, Default)]
 pub(crate) struct Fields {
     pub first: BTreeMap<String, String>,
@@ -33,7 +33,7 @@ impl Fields {
         fields
     }
 
-    /// The value of a field that is there and not empty.
+    /// Returns the value of a field that is present and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.first.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -79,7 +79,7 @@ impl Incoming {
         }
     }
 
-    /// A visit to the consent page without a browser.
+    /// Creates a visit to the consent page without a browser.
     pub(crate) fn visit(path: &str, query: &str) -> Incoming {
         let sorted = sort("GET", path, &Fields::default());
         Incoming {
@@ -98,7 +98,7 @@ impl Incoming {
         }
     }
 
-    /// The token in `Authorization: Bearer`.
+    /// Returns the token in `Authorization: Bearer`.
     pub(crate) fn bearer(&self) -> Option<&str> {
         self.authorization.as_deref()?.strip_prefix("Bearer ")
     }
@@ -135,7 +135,7 @@ struct Sorted {
     portal: Option<u64>,
 }
 
-/// Every path of HubSpot that the fake knows.
+/// Classifies every path of HubSpot that the fake knows.
 fn sort(method: &str, path: &str, form: &Fields) -> Sorted {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let (kind, version) = match (method, segments.as_slice()) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-/// What a call wanted.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -14,9 +14,9 @@ pub enum Kind {
     Exchange,
     /// A refresh token was used.
     Refresh,
-    /// The app asked for a token of its own.
+    /// The app requested its own token.
     ClientCredentials,
-    /// A token was looked up.
+    /// A token was introspected.
     Introspect,
     /// A refresh token was revoked.
     Revoke,
@@ -24,13 +24,13 @@ pub enum Kind {
     AccountInfo,
     /// The app uninstalled itself from an account.
     Uninstall,
-    /// Contacts were listed, made, read, changed or removed.
+    /// Contacts were listed, created, read, updated or deleted.
     Crm,
     /// Contacts were searched.
     CrmSearch,
-    /// Subscriptions of the Webhooks Journal were listed, or one was made.
+    /// Subscriptions of the Webhooks Journal were listed, or one was created.
     Subscriptions,
-    /// The Webhooks Journal was asked for an entry.
+    /// An entry of the Webhooks Journal was requested.
     WebhooksJournal,
     /// A file of the Webhooks Journal was fetched.
     JournalFile,
@@ -38,16 +38,16 @@ pub enum Kind {
     Other,
 }
 
-/// One call, and how it ended.
+/// A call and its end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// Counts from 1 and never restarts, not even when the journal is cleared.
+    /// The number, from 1; it never restarts, not even when the journal is cleared.
     pub seq: u64,
-    /// When it arrived, in milliseconds since 1970.
+    /// The time of its arrival, in milliseconds since 1970.
     pub at_ms: i64,
-    /// When the answer was ready; `None` while it is being worked on.
+    /// The time at which the response was ready; `None` while the call is in progress.
     pub finished_at_ms: Option<i64>,
-    /// What it wanted.
+    /// Its kind.
     pub kind: Kind,
     /// The HTTP method.
     pub method: String,
@@ -55,7 +55,7 @@ pub struct Entry {
     pub path: String,
     /// The version in the path, such as `2026-09`.
     pub version: Option<String>,
-    /// The `Host` header: which of several names or ports the caller has used.
+    /// The `Host` header, which shows the name or port that the caller used.
     pub host: Option<String>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
@@ -67,34 +67,34 @@ pub struct Entry {
     pub query: BTreeMap<String, String>,
     /// The status that was sent, if any was.
     pub status: Option<u16>,
-    /// The name of the fault that was played.
+    /// The name of the fault that was applied.
     pub fault: Option<String>,
-    /// The account it was about, when the fake could tell.
+    /// The account, if known.
     pub hub_id: Option<u64>,
-    /// The grant it was about, when the fake could tell.
+    /// The grant, if known.
     pub grant: Option<u32>,
     /// The generation of the refresh token that was presented.
     pub presented: Option<u32>,
-    /// The generation of the refresh token in the answer, whether or not the answer arrived.
+    /// The generation of the refresh token in the response, whether or not the response arrived.
     pub issued: Option<u32>,
-    /// Another refresh with the same token was being answered when this one arrived.
+    /// Whether another refresh with the same token was in progress when this one arrived.
     pub overlapping: bool,
-    /// A refresh token was presented that had been replaced.
+    /// Whether the presented refresh token had been replaced.
     pub superseded: bool,
 }
 
-/// How many calls of one kind arrived, and when; also those that the journal has forgotten for want of room.
+/// The number of calls of one kind and their times, including those that the journal has dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// How many.
+    /// The number.
     pub calls: u64,
-    /// When the first arrived, in milliseconds since 1970.
+    /// The time of the first, in milliseconds since 1970.
     pub first_at_ms: i64,
-    /// When the last arrived.
+    /// The time of the last.
     pub last_at_ms: i64,
 }
 
-/// How a call ended.
+/// The end of a call.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ending {
     pub status: Option<u16>,
@@ -129,7 +129,7 @@ impl Journal {
         self.last_seq
     }
 
-    /// Completes a call, unless it has been forgotten meanwhile.
+    /// Completes a call, unless it has been dropped in the meantime.
     pub(crate) fn close(&mut self, seq: u64, ending: Ending, now_ms: i64) {
         let Some(first) = self.entries.front().map(|entry| entry.seq) else {
             return;
@@ -159,7 +159,7 @@ impl Journal {
         &self.counts
     }
 
-    /// Hands over the oldest calls and forgets them, up to the first that is still being worked on.
+    /// Removes and returns the oldest calls, up to the first in progress.
     pub(crate) fn take(&mut self) -> Vec<Entry> {
         let open = self.entries.iter().position(|entry| entry.finished_at_ms.is_none());
         self.entries.drain(..open.unwrap_or(self.entries.len())).collect()
@@ -177,7 +177,7 @@ mod tests {
     use crate::incoming::Incoming;
 
     #[test]
-    fn calls_that_no_longer_fit_are_counted_until_the_journal_is_cleared() {
+    fn dropped_calls_are_counted_until_the_journal_is_cleared() {
         let mut journal = Journal::default();
         for at_ms in [10, 20, 30] {
             let entry = Incoming::visit("/oauth/authorize", "").entry();

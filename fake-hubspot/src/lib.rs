@@ -1,19 +1,17 @@
 //! A HubSpot that runs on a laptop.
 //!
-//! It serves the consent page and the OAuth endpoints as far as an app can see them, goes wrong on
-//! order, and remembers every call. [`FakeHubSpot`] runs it inside a test; the binary of this crate
-//! runs it for a browser.
+//! It serves the consent page and the OAuth endpoints as far as an app can see them, plays scripted faults, and records
+//! every call. [`FakeHubSpot`] runs it inside a test; the binary of this crate runs it for a browser.
 //!
 //! # Layout
 //! - `serve`: the routes, and the path of a call: `incoming` reads it, `hub` journals it and looks
 //!   up its fault, then a verb answers it
 //! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`,
 //!   `crm` with `crm_search`, `webhooks_journal`
-//! - what is known: `options`, `codes`, `grants`, `contacts`, `quota`, `access` (tokens that carry their content)
-//!   `marketplace` (installs that begin at HubSpot)
-//! - what is known: `options`, `codes`, `grants`, `access` (tokens that carry their content)
-//! - what goes wrong: `script` says when, `fault` and `wire` say how
-//! - what happened: `journal`; `control` is all of this by HTTP
+//! - state: `options`, `codes`, `grants`, `contacts`, `quota`, `access` (tokens that carry their content),
+//!   `marketplace` (installs that start at HubSpot)
+//! - faults: `script` selects them, `fault` and `wire` perform them
+//! - record: `journal`; `control` is all of this over HTTP
 //!
 //! # Example
 //! ```

@@ -9,10 +9,10 @@ use crate::hub::State;
 use crate::incoming::Incoming;
 use crate::token::{check_client, empty};
 
-/// HubSpot's number for the app.
+/// HubSpot's id of the app.
 const APP_ID: u64 = 1_234_444;
 
-/// Tells what a token stands for. A dead or unknown one is merely inactive.
+/// Describes a token. An expired or unknown one is merely inactive.
 pub(crate) fn introspect(state: &State, call: &Incoming) -> Answer {
     if let Err(refusal) = check_client(state, call) {
         return refusal;

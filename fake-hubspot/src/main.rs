@@ -30,16 +30,16 @@ struct Arguments {
     /// Authorize every request immediately for the first account, without a page.
     #[arg(long)]
     auto_approve: bool,
-    /// The delay of every response, in milliseconds.
+    /// Delay of every response, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
-    /// The number of recorded calls. It may run for days, and only the last calls matter.
+    /// Number of calls that are recorded. It may run for days, and readers look at the last few.
     #[arg(long, default_value_t = 10_000)]
     journal_limit: usize,
-    /// The number of grants at the start; `GET /__grants` lists them.
+    /// Number of initial grants; `GET /__grants` lists them.
     #[arg(long, default_value_t = 0)]
     grants: u32,
-    /// The limit of calls to the CRM per account in ten seconds; 0 for no limit.
+    /// CRM calls that an account may make in ten seconds; 0 is unlimited.
     #[arg(long, default_value_t = 110)]
     calls_per_ten_seconds: u32,
 }
@@ -65,7 +65,7 @@ impl Arguments {
 }
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, reason = "the URL is what the command is for")]
+#[expect(clippy::print_stdout, reason = "the URL is the output of the command")]
 async fn main() -> std::io::Result<()> {
     let hubspot = FakeHubSpot::start(Arguments::parse().into_options()).await?;
     println!("Fake HubSpot: {}", hubspot.base_url());

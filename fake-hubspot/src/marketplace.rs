@@ -1,4 +1,4 @@
-//! The app's page at the Marketplace, and the three ways in which an install begins there: with a return URL, with a
+//! The app's page at the Marketplace, and the three shapes of an install that starts there: with a return URL, with a
 //! sign-in at the partner's first, and the old one with a code alone.
 
 use actix_web::web::Data;
@@ -11,13 +11,13 @@ use crate::hub::{Hub, State};
 use crate::incoming::Fields;
 use crate::page;
 
-/// An install that somebody begins.
+/// An install that a user starts.
 struct Install {
-    /// Where the app takes installs.
+    /// The app's install URL.
     url: Url,
     shape: String,
     hub_id: u64,
-    /// Our own origin, as the browser names it.
+    /// The fake's own origin, as the browser names it.
     here: String,
 }
 
@@ -34,7 +34,7 @@ impl Install {
         })
     }
 
-    /// One of our own pages about this install.
+    /// Returns the URL of a page of the fake for this install.
     fn page(&self, path: &str) -> String {
         let mut url = Url::parse(&self.here).expect("an origin of our own");
         url.set_path(path);
@@ -45,7 +45,7 @@ impl Install {
         url.into()
     }
 
-    /// The app's address with these.
+    /// Returns the app's URL with these parameters.
     fn at_app(&self, pairs: &[(&str, &str)]) -> String {
         let mut url = self.url.clone();
         url.query_pairs_mut().extend_pairs(pairs);
@@ -53,7 +53,7 @@ impl Install {
     }
 }
 
-/// A code that nobody has asked for at the authorize URL.
+/// Issues a code without an authorize URL.
 pub(crate) fn issue(state: &mut State, redirect_uri: &str, hub_id: u64) -> String {
     let account = state.options.account(hub_id);
     let able = account.scopes.unwrap_or_else(|| vec!["oauth".into(), "crm.objects.contacts.read".into()]);
@@ -69,7 +69,7 @@ pub(crate) fn issue(state: &mut State, redirect_uri: &str, hub_id: u64) -> Strin
     state.codes.issue(code, now_ms)
 }
 
-/// `GET /marketplace?install_url&shape&hub_id`: the app's page, with the button that installs it.
+/// Answers `GET /marketplace?install_url&shape&hub_id`: the app's page, with the button that installs it.
 pub(crate) async fn listing(hub: Data<Hub>, request: HttpRequest) -> HttpResponse {
     let Some(install) = Install::read(&hub, &request) else { return nothing() };
     let button = match install.shape.as_str() {
@@ -89,7 +89,7 @@ pub(crate) async fn listing(hub: Data<Hub>, request: HttpRequest) -> HttpRespons
     html("An app", &format!("<h1>An app</h1>\n<p>{button}</p>\n"))
 }
 
-/// `GET /marketplace/install`: the person has agreed; the app gets its code.
+/// Answers `GET /marketplace/install`: the user has consented, and the app gets its code.
 pub(crate) async fn install(hub: Data<Hub>, request: HttpRequest) -> HttpResponse {
     let Some(install) = Install::read(&hub, &request) else { return nothing() };
     let code = issue(&mut hub.lock(), install.url.as_str(), install.hub_id);
@@ -101,7 +101,7 @@ pub(crate) async fn install(hub: Data<Hub>, request: HttpRequest) -> HttpRespons
     HttpResponse::Found().insert_header((header::LOCATION, to)).finish()
 }
 
-/// `GET /marketplace/consent?state`: back from the partner's sign-in. The app finishes in a frame of this page.
+/// Answers `GET /marketplace/consent?state`: back from the partner's sign-in. The app finishes in a frame of this page.
 pub(crate) async fn consent(hub: Data<Hub>, request: HttpRequest) -> HttpResponse {
     let Some(install) = Install::read(&hub, &request) else { return nothing() };
     let query = Fields::read(request.query_string().as_bytes());
@@ -114,7 +114,7 @@ pub(crate) async fn consent(hub: Data<Hub>, request: HttpRequest) -> HttpRespons
     html("Connecting", &format!("<h1>Connecting the app</h1>\n{frame}\n"))
 }
 
-/// `GET /marketplace/installed`: whether the app has taken its code. HubSpot asks its own books, not the app.
+/// Answers `GET /marketplace/installed`: whether the app has exchanged its code, by HubSpot's own records.
 pub(crate) async fn installed(hub: Data<Hub>, request: HttpRequest) -> HttpResponse {
     let Some(install) = Install::read(&hub, &request) else { return nothing() };
     let body = match hub.lock().grants.newest(install.hub_id) {
@@ -131,5 +131,5 @@ fn html(title: &str, body: &str) -> HttpResponse {
 }
 
 fn nothing() -> HttpResponse {
-    HttpResponse::BadRequest().body("install_url is missing or none")
+    HttpResponse::BadRequest().body("install_url is missing or invalid")
 }

@@ -1,4 +1,4 @@
-//! The switches of a running fake.
+//! The options of a running fake.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::decision::Decision;
 use crate::millis;
 
-/// How the fake behaves. Every switch but the address can be changed while it runs.
+/// The behavior of the fake. Every option but the address can be changed while it runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one. Read once, at the start.
+    /// The listen address; port 0 takes a free one. Read once, at the start.
     pub address: SocketAddr,
-    /// The one app this HubSpot knows.
+    /// The only app that this HubSpot knows.
     pub client_id: String,
-    /// Every secret that is accepted at the moment; two of them while a secret is being rotated.
+    /// The accepted secrets; two of them while a secret is being rotated.
     pub client_secrets: Vec<String>,
     /// The registered redirect URLs, compared character by character. Empty accepts any.
     pub redirect_uris: Vec<String>,
@@ -24,20 +24,20 @@ pub struct Options {
     pub access_token_seconds: i64,
     /// Lifetime of an authorization code.
     pub code_seconds: i64,
-    /// Whether a refresh hands out a new refresh token and retires the presented one.
+    /// Whether a refresh issues a new refresh token and retires the presented one.
     pub rotate_refresh_tokens: bool,
-    /// Whether a retired refresh token is refused. Without this it still works, and is only journaled.
+    /// Whether a retired refresh token is refused. Otherwise it still works, and is only recorded.
     pub reject_reused_refresh_tokens: bool,
-    /// Whether revoking a retired refresh token ends nothing, so that a grant ends by its newest token alone.
+    /// Whether revoking a retired refresh token has no effect, so that only its newest token ends a grant.
     pub ignore_revocation_of_retired_refresh_tokens: bool,
-    /// Waited before every answer. Milliseconds in JSON.
+    /// The delay of every response. Milliseconds in JSON.
     #[serde(with = "millis")]
     pub latency: Duration,
     /// The `Cross-Origin-Opener-Policy` of the consent page.
     pub coop: Option<String>,
-    /// Puts that header on the redirect back to the app instead of on the page.
+    /// Sends that header on the redirect back to the app instead of on the page.
     pub coop_on_redirect_only: bool,
-    /// Answers the authorize URL at once, as if this had been clicked.
+    /// Answers the authorize URL at once with this decision.
     pub auto_consent: Option<Decision>,
     /// The accounts offered on the consent page.
     pub accounts: Vec<Account>,
@@ -45,17 +45,17 @@ pub struct Options {
     pub share_refresh_token_per_account: bool,
     /// Whether each listed account has the two contacts that HubSpot gives a new account. Read once.
     pub sample_contacts: bool,
-    /// How many calls to the CRM an account takes in ten seconds; 0 takes any number and tells nothing of a limit.
+    /// The CRM calls that an account may make in ten seconds; 0 is unlimited and sends no rate limit headers.
     pub calls_per_ten_seconds: u32,
-    /// How many searches an account takes in a second; 0 takes any number.
+    /// The searches that an account may make in a second; 0 is unlimited.
     pub searches_per_second: u32,
-    /// The scopes that the app itself has, for tokens that belong to no account.
+    /// The scopes of the app itself, for tokens that belong to no account.
     pub app_scopes: Vec<String>,
-    /// The status with which the Webhooks Journal says that nothing is new. HubSpot's is 204; some have seen 404.
+    /// The status of the Webhooks Journal when nothing is new. HubSpot documents 204; 404 has been observed.
     pub nothing_new_status: u16,
-    /// How many calls the journal remembers; 0 remembers all of them.
+    /// The number of calls that the journal keeps; 0 keeps all of them.
     pub journal_limit: usize,
-    /// How many grants there are at the start, each of an account of its own. Read once.
+    /// The number of initial grants, each of its own account. Read once.
     pub grants: u32,
 }
 
@@ -91,7 +91,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The listed account, or one made up on the spot so that a test may use any number.
+    /// Returns the listed account, or a made-up one so that a test may use any number.
     pub(crate) fn account(&self, hub_id: u64) -> Account {
         self.accounts
             .iter()
@@ -114,7 +114,7 @@ pub struct Account {
     pub user_id: u64,
     /// The account's time zone, as HubSpot writes it.
     pub time_zone: String,
-    /// The scopes this account is able to grant; `None` grants whatever is asked.
+    /// The scopes that this account can grant; `None` grants every requested scope.
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
 }
@@ -153,7 +153,7 @@ impl Account {
         Account::new(hub_id, &domain, &user, hub_id, "UTC")
     }
 
-    /// Whether this account can grant the scope.
+    /// Returns whether this account can grant the scope.
     pub(crate) fn can_grant(&self, scope: &str) -> bool {
         self.scopes.as_ref().is_none_or(|able| able.iter().any(|one| one == scope))
     }

@@ -1,11 +1,11 @@
-//! The pages that people see.
+//! The HTML pages.
 
 use std::fmt::Write as _;
 
 use crate::authorize::AuthorizeRequest;
 use crate::options::{Account, Options};
 
-/// The consent page: which account, which scopes, and the ways to end the visit.
+/// Renders the consent page: the accounts, the scopes, and the ways to end the visit.
 pub(crate) fn consent(request: &AuthorizeRequest, options: &Options, query: &str) -> String {
     let app = request.redirect_uri.host_str().unwrap_or("the app");
     let mut body = format!(
@@ -30,20 +30,20 @@ pub(crate) fn consent(request: &AuthorizeRequest, options: &Options, query: &str
     document("Connect an account", &body)
 }
 
-/// What HubSpot shows instead of sending the browser back to an app it does not trust.
+/// Renders the page that HubSpot shows instead of redirecting to an app it does not trust.
 pub(crate) fn refused(sentence: &str) -> String {
     let body = format!(
         "<h1>Authorization failed</h1>\n<p id=\"reason\" role=\"alert\">{}</p>\n\
-         <p>The app is not told. Close this window and go back to it.</p>\n",
+         <p>The app is not notified. Close this window and go back to it.</p>\n",
         escape(sentence)
     );
     document("Authorization failed", &body)
 }
 
-/// The page of a person who wandered off.
+/// Renders the page of a user who left the consent page.
 pub(crate) fn abandoned() -> String {
     let body = "<h1>Nothing more happens here</h1>\n\
-                <p id=\"abandoned\">The app is not told. Close this window when you are done.</p>\n";
+                <p id=\"abandoned\">The app is not notified. Close this window when you are done.</p>\n";
     document("Nothing more happens here", body)
 }
 
@@ -96,7 +96,7 @@ fn scopes(request: &AuthorizeRequest) -> String {
     html
 }
 
-/// A whole page.
+/// Renders a whole page.
 pub(crate) fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -110,7 +110,7 @@ pub(crate) fn document(title: &str, body: &str) -> String {
     )
 }
 
-/// Makes text harmless in HTML, inside quoted attributes too.
+/// Escapes text for HTML, also inside quoted attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,13 +1,13 @@
-//! How often each account has been called of late.
+//! The recent calls of each account.
 
 use std::collections::{HashMap, VecDeque};
 
-/// The calls of each account, searches apart, as moments of the last interval.
+/// The times of the calls in the last interval, by account and by search or not.
 #[derive(Default)]
 pub(crate) struct Quotas(HashMap<(u64, bool), VecDeque<i64>>);
 
 impl Quotas {
-    /// Counts a call unless there have been `max` in the interval: how many are left then.
+    /// Counts a call unless there were `max` in the interval. Returns the number of calls left.
     pub(crate) fn take(
         &mut self,
         account: (u64, bool),
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_any_interval_there_are_as_many_calls_as_allowed() {
+    fn no_interval_has_more_calls_than_allowed() {
         let mut quotas = Quotas::default();
         let mut take = |now_ms| quotas.take((1, false), 2, 1000, now_ms);
         assert_eq!(

@@ -1,6 +1,6 @@
-//! Randomness, and the shape HubSpot gives to codes and refresh tokens.
+//! Randomness, and the format of HubSpot's codes and refresh tokens.
 
-/// As many random bytes as the array holds.
+/// Returns an array of random bytes.
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     fill(&mut bytes);
@@ -9,10 +9,10 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
 
 /// Fills the slice with random bytes.
 pub(crate) fn fill(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system hands out random bytes");
+    getrandom::fill(bytes).expect("the operating system returns random bytes");
 }
 
-/// `na1-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`: a data centre's name, then sixteen bytes.
+/// Formats `na1-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`: a data center's name, then sixteen bytes.
 pub(crate) fn na1(bytes: [u8; 16]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(40);
@@ -27,7 +27,7 @@ pub(crate) fn na1(bytes: [u8; 16]) -> String {
     text
 }
 
-/// The sixteen bytes of a text that [`na1`] wrote.
+/// Returns the sixteen bytes of a text that [`na1`] wrote.
 pub(crate) fn from_na1(text: &str) -> Option<[u8; 16]> {
     let mut digits = text
         .strip_prefix("na1-")?

@@ -1,4 +1,4 @@
-//! A running fake, as a test holds it.
+//! A running fake, as tests use it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,9 +22,9 @@ use crate::random;
 use crate::script::Rule;
 use crate::serve;
 
-/// A fake that is running. It stops when it is dropped.
+/// A running fake, stopped on drop.
 ///
-/// It has a thread and a runtime of its own, so a test that blocks does not block it.
+/// It has its own thread and runtime, so a test that blocks does not block it.
 pub struct FakeHubSpot {
     hub: Hub,
     address: SocketAddr,
@@ -48,63 +48,63 @@ impl FakeHubSpot {
         Ok(FakeHubSpot { hub, address, server })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where an app sends the browser.
+    /// Returns the authorize URL.
     pub fn authorize_url(&self) -> String {
         format!("{}/oauth/authorize", self.base_url())
     }
 
-    /// Changes switches while the fake runs.
+    /// Changes options while the fake runs.
     pub fn options(&self, change: impl FnOnce(&mut Options)) {
         change(&mut self.hub.lock().options);
     }
 
-    /// Orders a fault.
+    /// Adds a fault to the script.
     pub fn script(&self, rule: Rule) {
         self.hub.lock().script.order(rule);
     }
 
-    /// Lets go of every call that is held back by now ([`crate::Fault::Hold`], [`crate::Fault::HoldAfterIssue`]).
+    /// Releases all calls that are held now ([`crate::Fault::Hold`], [`crate::Fault::HoldAfterIssue`]).
     pub fn release(&self) {
         self.hub.lock().release();
     }
 
-    /// Takes every order back, and lets go of what is held back.
+    /// Clears the script and releases held calls.
     pub fn clear_script(&self) {
         let mut state = self.hub.lock();
         state.script.clear();
         state.release();
     }
 
-    /// Every call so far, oldest first.
+    /// Returns every call so far, oldest first.
     pub fn journal(&self) -> Vec<Entry> {
         self.hub.lock().journal.all()
     }
 
-    /// Every call of one kind so far, oldest first.
+    /// Returns every call of one kind so far, oldest first.
     pub fn calls(&self, kind: Kind) -> Vec<Entry> {
         self.hub.lock().journal.of_kind(kind)
     }
 
-    /// Forgets the calls so far.
+    /// Clears the journal.
     pub fn clear_journal(&self) {
         self.hub.lock().journal.clear();
     }
 
-    /// Hands over the oldest calls and forgets them, up to the first that is still being worked on, so that a long run
-    /// can keep its own record of them.
+    /// Removes and returns the oldest calls, up to the first in progress, so that a long run can keep its own record of
+    /// them.
     pub fn take_journal(&self) -> Vec<Entry> {
         self.hub.lock().journal.take()
     }
 
     /// Visits an authorize URL and decides, without a browser.
     ///
-    /// Returns where HubSpot sends the browser, or `None` when it keeps it. The visit is journaled;
-    /// faults are for real calls only.
+    /// Returns the URL to which HubSpot redirects, or `None` when it keeps the browser. The visit is recorded in the
+    /// journal; faults apply only to real calls.
     pub fn decide(&self, authorize_url: &str, decision: Decision) -> Option<String> {
         let url = Url::parse(authorize_url).ok()?;
         let visit = Incoming::visit(url.path(), url.query().unwrap_or_default());
@@ -115,7 +115,7 @@ impl FakeHubSpot {
         let mut state = self.hub.lock();
         let request = AuthorizeRequest::read(&state.options, visit.portal, &visit.query);
         let outcome = request.map(|request| conclude(&mut state, &request, decision));
-        // The ticket locks the state when it is dropped.
+        // The guard locks the state when it is dropped.
         drop(state);
         match outcome {
             Ok(Outcome::Back { url, hub_id }) => {
@@ -134,55 +134,55 @@ impl FakeHubSpot {
         }
     }
 
-    /// A code for an install that begins at the Marketplace, for the app's own address that takes it.
+    /// Issues a code for an install that starts at the Marketplace, for this install URL of the app.
     pub fn install(&self, redirect_uri: &str, hub_id: u64) -> String {
         marketplace::issue(&mut self.hub.lock(), redirect_uri, hub_id)
     }
 
-    /// The refresh token in force for an account, of its newest grant.
+    /// Returns the current refresh token of an account's newest grant.
     pub fn current_refresh_token(&self, hub_id: u64) -> Option<String> {
         let state = self.hub.lock();
         Some(state.grants.newest(hub_id)?.refresh_token.clone())
     }
 
-    /// What an access token stands for, expired or not; `None` if it was not given here.
+    /// Returns the content of an access token, expired or not; `None` if it was not issued here.
     pub fn access_token(&self, token: &str) -> Option<AccessToken> {
         let access = Access::open(&self.hub.lock().access_key, token)?;
         let Access { grant, hub_id, expires_at_ms, .. } = access;
         Some(AccessToken { grant, hub_id, expires_at_ms })
     }
 
-    /// Every grant that is alive, oldest first.
+    /// Returns every live grant, oldest first.
     pub fn grants(&self) -> Vec<Grant> {
         self.hub.lock().grants.all()
     }
 
-    /// The customer uninstalls the app: every grant of the account ends.
+    /// Uninstalls the app from an account: every grant of the account ends.
     pub fn uninstall(&self, hub_id: u64) {
         self.uninstall_at(hub_id, now_ms());
     }
 
-    /// The same, at a moment that the Webhooks Journal tells: Unix milliseconds.
+    /// Does the same at a time that the Webhooks Journal reports, in Unix milliseconds.
     pub fn uninstall_at(&self, hub_id: u64, at_ms: i64) {
         self.hub.lock().uninstall(hub_id, at_ms);
     }
 
-    /// The same for several customers, told in one file of the Webhooks Journal.
+    /// Does the same for several accounts, in one file of the Webhooks Journal.
     pub fn uninstall_together(&self, hub_ids: &[u64], at_ms: i64) {
         self.hub.lock().uninstall_together(hub_ids, at_ms);
     }
 
-    /// The Webhooks Journal forgets its entries but for the newest so many, as it does after three days.
+    /// Drops all entries of the Webhooks Journal except the newest, as HubSpot does after three days.
     pub fn forget_journal_entries(&self, but: usize) {
         self.hub.lock().webhooks_journal.forget(but);
     }
 
-    /// To how many kinds of events the app has subscribed.
+    /// Returns the number of event types to which the app has subscribed.
     pub fn subscriptions(&self) -> usize {
         self.hub.lock().webhooks_journal.subscriptions()
     }
 
-    /// From here on no access token is good that was given before, although none has expired.
+    /// Invalidates every access token issued so far, although none has expired.
     pub fn forget_access_tokens(&self) {
         self.hub.lock().access_key = random::bytes();
     }
@@ -195,14 +195,14 @@ impl FakeHubSpot {
 
 impl Drop for FakeHubSpot {
     fn drop(&mut self) {
-        // The order is given by this call already; only its completion is a future.
+        // The call itself stops the server; the future only waits for the end.
         drop(self.server.stop(false));
     }
 }
 
 type Started = oneshot::Sender<io::Result<(ServerHandle, SocketAddr)>>;
 
-/// The life of the server's thread.
+/// Runs the server on its thread.
 fn run(hub: &Hub, address: SocketAddr, started: Started) {
     System::new().block_on(async {
         match serve::bind(hub, address) {

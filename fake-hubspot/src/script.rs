@@ -1,4 +1,4 @@
-//! Faults on order: which calls go wrong, and how.
+//! Scripted faults: the calls that fail, and the way in which they do.
 
 use std::time::Duration;
 
@@ -8,76 +8,76 @@ use serde_json::{Map, Value};
 use crate::journal::Kind;
 use crate::{millis, random};
 
-/// Orders a fault for one kind of call.
+/// A fault for one kind of call.
 ///
-/// Of several rules for the same kind the oldest decides until it is used up; then comes the next.
+/// Of several rules for the same kind the oldest applies until it is used up; then comes the next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// The calls it is about.
+    /// The kind of call.
     pub on: Kind,
-    /// How many of them go wrong; `None` is all of them until the script is cleared.
+    /// The number of calls that fail; `None` is all of them until the script is cleared.
     #[serde(default)]
     pub times: Option<u32>,
-    /// How many are answered normally first.
+    /// The number of calls that are answered normally first.
     #[serde(default)]
     pub skip: u32,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
 impl Rule {
-    /// The next call of this kind goes wrong.
+    /// Creates a rule for the next call of this kind.
     pub fn once(on: Kind, fault: Fault) -> Rule {
         Rule::times(on, 1, fault)
     }
 
-    /// The next so many calls go wrong.
+    /// Creates a rule for the next calls.
     pub fn times(on: Kind, times: u32, fault: Fault) -> Rule {
         Rule { times: Some(times), ..Rule::always(on, fault) }
     }
 
-    /// Every call goes wrong until the script is cleared.
+    /// Creates a rule for every call until the script is cleared.
     pub fn always(on: Kind, fault: Fault) -> Rule {
         Rule { on, times: None, skip: 0, fault }
     }
 
-    /// Lets so many calls through first.
+    /// Answers this many calls normally first.
     #[must_use]
     pub fn after(self, skip: u32) -> Rule {
         Rule { skip, ..self }
     }
 }
 
-/// What goes wrong with an answer.
+/// A fault in a response.
 ///
-/// A fault leaves codes and grants as they are, as if the call had never arrived, except where it
-/// says that the answer was computed.
+/// A fault leaves codes and grants as they are, as if the call had never arrived, except where it says that the
+/// response was computed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// Waits, then answers normally. Milliseconds in JSON.
     Delay(#[serde(with = "millis")] Duration),
-    /// Computes the answer at once, grants and rotations included, and keeps it back for a while.
+    /// Computes the response at once, grants and rotations included, and delays it.
     DelayAfterIssue(#[serde(with = "millis")] Duration),
     /// Waits for [`crate::FakeHubSpot::release`], then answers normally.
     Hold,
-    /// Computes the answer at once, grants and rotations included, and keeps it back until
+    /// Computes the response at once, grants and rotations included, and holds it until
     /// [`crate::FakeHubSpot::release`].
     HoldAfterIssue,
-    /// Stays silent for so long, then closes the connection.
+    /// Sends nothing for so long, then closes the connection.
     Hang(#[serde(with = "millis")] Duration),
     /// Closes the connection without a byte.
     CloseBeforeAnswer,
-    /// Sends the head of a 200 answer and closes.
+    /// Sends the head of a 200 response and closes.
     CloseAfterHeaders,
     /// Announces a whole JSON body, sends half of it and closes.
     HalfBody,
-    /// Computes the answer, grants and rotations included, and resets the connection instead of sending it.
+    /// Computes the response, grants and rotations included, and resets the connection instead of sending it.
     ResetAfterIssue,
     /// Any status with any body.
     Status {
-        /// The status, also one that no standard knows.
+        /// The status, also one that no standard defines.
         status: u16,
         /// More headers, such as `Retry-After`.
         #[serde(default)]
@@ -86,7 +86,7 @@ pub enum Fault {
         #[serde(default)]
         body: String,
     },
-    /// A 200 answer with any text.
+    /// A 200 response with any text.
     Body {
         /// The `Content-Type`; `None` sends none.
         #[serde(default)]
@@ -94,22 +94,22 @@ pub enum Fault {
         /// The body as it is.
         body: String,
     },
-    /// A 200 answer with any JSON.
+    /// A 200 response with any JSON.
     Json(Value),
-    /// A refusal in the shape of RFC 6749, in HubSpot's own, or with the fields of both.
+    /// An error in the shape of RFC 6749, in HubSpot's own, or with the fields of both.
     Oauth {
         /// The status, usually 400.
         status: u16,
         /// `error` of RFC 6749.
         #[serde(default)]
         error: Option<String>,
-        /// HubSpot's word for it, such as `BAD_REFRESH_TOKEN`.
+        /// HubSpot's status for it, such as `BAD_REFRESH_TOKEN`.
         #[serde(default)]
         hubspot_status: Option<String>,
-        /// The sentence that goes with it.
+        /// The message.
         message: String,
     },
-    /// Computes the answer and changes its JSON body when it is a 200.
+    /// Computes the response and changes its JSON body when it is a 200.
     Patch {
         /// Fields that are added or replaced.
         #[serde(default)]
@@ -122,30 +122,30 @@ pub enum Fault {
     Redirect {
         /// The status, such as 307.
         status: u16,
-        /// Where to.
+        /// The `Location`.
         location: String,
     },
-    /// A 200 answer whose JSON string never ends.
+    /// A 200 response whose JSON string never ends.
     Endless,
-    /// A 200 answer that arrives at one byte per second.
+    /// A 200 response that arrives at one byte per second.
     Drip,
-    /// A well-formed 200 answer of this many bytes, its tokens belonging to nobody.
+    /// A well-formed 200 response of this many bytes, whose tokens belong to no grant.
     Large(usize),
-    /// A chunked 200 answer whose second chunk has a size that is no number.
+    /// A chunked 200 response whose second chunk has an invalid size.
     BadChunk,
-    /// A 200 answer compressed with gzip although nobody asked.
+    /// A 200 response compressed with gzip without being requested.
     Gzip,
-    /// Plays the other fault for this share of the calls and answers the rest normally.
+    /// Applies the other fault to this share of the calls and answers the rest normally.
     Sometimes {
         /// 0 to 100.
         percent: u8,
-        /// What happens to the unlucky ones.
+        /// The other fault.
         fault: Box<Fault>,
     },
 }
 
 impl Fault {
-    /// The name in the journal, the same as in JSON.
+    /// Returns the name in the journal, the same as in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Fault::Delay(_) => "delay",
@@ -172,7 +172,7 @@ impl Fault {
         }
     }
 
-    /// Throws the dice of [`Fault::Sometimes`].
+    /// Decides [`Fault::Sometimes`] at random.
     fn roll(self) -> Option<Fault> {
         match self {
             Fault::Sometimes { percent, fault } => {
@@ -196,9 +196,9 @@ impl Script {
         self.0.clear();
     }
 
-    /// The fault of the next call of this kind.
+    /// Returns the fault of the next call of this kind.
     pub(crate) fn next(&mut self, kind: Kind) -> Option<Fault> {
-        // A rule for no times at all must not stand in the way of the next one.
+        // A rule for zero calls must not block the next one.
         self.0.retain(|rule| rule.times != Some(0));
         let at = self.0.iter().position(|rule| rule.on == kind)?;
         let rule = &mut self.0[at];

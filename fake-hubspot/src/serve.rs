@@ -1,4 +1,4 @@
-//! The server: every route, and the path of a call through the fake.
+//! The server: every route, and the processing of a call.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) fn bind(hub: &Hub, address: SocketAddr) -> std::io::Result<(Server, S
     })
     .workers(1)
     .disable_signals()
-    // Longer than any test: a pooled connection must not die under a client by accident.
+    // Longer than any test: a pooled connection must not close under a client by accident.
     .keep_alive(Duration::from_secs(600))
     .shutdown_timeout(1)
     .on_connect(wire::Line::keep)
@@ -54,19 +54,19 @@ fn routes(app: &mut ServiceConfig) {
         .default_service(web::to(call));
 }
 
-/// Everything that HubSpot itself would be asked.
+/// Answers the calls that HubSpot itself would get.
 async fn call(hub: Data<Hub>, request: HttpRequest, body: Bytes) -> HttpResponse {
     let call = Incoming::read(&request, &body);
     let mut opened = hub.open(&call);
     if opened.fault.is_none() && opened.latency.is_zero() {
         return fault::compute(&call, &mut opened.guard).into_response();
     }
-    // The server drops a handler whose caller resets the connection. HubSpot would not notice: what was
-    // sent is carried out, however slowly, so it happens in a task of its own.
+    // The server drops a handler whose caller resets the connection. HubSpot would not notice: it processes what was
+    // sent, however slowly, so it happens in a separate task.
     spawn(unusual(call, opened, request)).await.unwrap_or_else(|_| wire::dropped())
 }
 
-/// A call that is slow or goes wrong.
+/// Answers a call that is slow or has a fault.
 async fn unusual(call: Incoming, mut opened: Opened, request: HttpRequest) -> HttpResponse {
     if !opened.latency.is_zero() {
         sleep(opened.latency).await;

@@ -12,7 +12,7 @@ use crate::incoming::Incoming;
 const BAD_AUTH_CODE: &str = "missing or unknown auth code";
 const BAD_REFRESH_TOKEN: &str = "refresh token is invalid, expired or revoked";
 
-/// Whether the app proved itself, with id and secret in a form and nowhere else.
+/// Checks that the app authenticates with id and secret in a form and nowhere else.
 pub(crate) fn check_client(state: &State, call: &Incoming) -> Result<(), Answer> {
     if !call.is_form {
         let message = "the body must be application/x-www-form-urlencoded";
@@ -32,12 +32,12 @@ pub(crate) fn check_client(state: &State, call: &Incoming) -> Result<(), Answer>
     Ok(())
 }
 
-/// Trades a code for tokens.
+/// Exchanges a code for tokens.
 pub(crate) fn exchange(state: &mut State, call: &Incoming) -> Answer {
     if let Err(refusal) = check_client(state, call) {
         return refusal;
     }
-    // Taken before it is checked: whoever presents a code wrongly has used it up all the same.
+    // Taken before the checks: a failed exchange consumes the code as well.
     let code = call.form.get("code").and_then(|it| state.codes.take(it));
     let Some(code) = code.filter(|code| code.client_id == state.options.client_id) else {
         return Answer::refused("invalid_grant", "BAD_AUTH_CODE", BAD_AUTH_CODE);
@@ -71,7 +71,7 @@ fn record(state: &mut State, hub_id: u64, scopes: Vec<String>) -> Grant {
     state.grants.add(grant).clone()
 }
 
-/// Uses a refresh token.
+/// Refreshes with a refresh token.
 pub(crate) fn refresh(state: &mut State, call: &Incoming) -> Answer {
     if let Err(refusal) = check_client(state, call) {
         return refusal;
@@ -101,7 +101,7 @@ pub(crate) fn refresh(state: &mut State, call: &Incoming) -> Answer {
     tokens(state, grant).superseded(presented.superseded)
 }
 
-/// A fresh access token, and the refresh token in force.
+/// Returns a new access token and the current refresh token.
 fn tokens(state: &State, grant: &Grant) -> Answer {
     let seconds = state.options.access_token_seconds;
     let access = Access {
@@ -123,7 +123,7 @@ fn tokens(state: &State, grant: &Grant) -> Answer {
     .issuing(grant)
 }
 
-/// A token for the app itself, belonging to no account.
+/// Issues a token for the app itself, belonging to no account.
 pub(crate) fn client_credentials(state: &State, call: &Incoming) -> Answer {
     if let Err(refusal) = check_client(state, call) {
         return refusal;
@@ -151,7 +151,7 @@ pub(crate) fn client_credentials(state: &State, call: &Incoming) -> Answer {
     }))
 }
 
-/// A path nobody serves, or the token endpoint with a grant type nobody knows.
+/// Answers an unknown path, or the token endpoint with an unknown grant type.
 pub(crate) fn unknown(state: &State, call: &Incoming) -> Answer {
     let is_token_endpoint = call.method == "POST"
         && call.version.as_deref().is_some_and(|version| version != "v1")
@@ -166,7 +166,7 @@ pub(crate) fn unknown(state: &State, call: &Incoming) -> Answer {
     Answer::refused("unsupported_grant_type", "BAD_GRANT_TYPE", message)
 }
 
-/// An answer with nothing in it.
+/// Returns a response without a body.
 pub(crate) fn empty(status: u16) -> Answer {
     Answer::new(status, Content::Empty)
 }

@@ -1,6 +1,6 @@
-//! The Webhooks Journal: events that an app has subscribed to, to be fetched. Only uninstalls happen here.
+//! The Webhooks Journal: events to which an app has subscribed and which it fetches. Only uninstalls occur here.
 //!
-//! An entry is a pointer to a file. Of the file HubSpot's schema says nothing; its form is the one that apps have seen.
+//! An entry points to a file. HubSpot's schema does not define the file; its format is the one that apps have observed.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ use crate::incoming::Incoming;
 use crate::random;
 use crate::token::empty;
 
-/// How HubSpot numbers the uninstall of an app.
+/// HubSpot's event type of an uninstall.
 const UNINSTALLED: &str = "4-1916193";
 
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct Entry {
 }
 
 impl WebhooksJournal {
-    /// Writes an entry, if the app has subscribed.
+    /// Adds an entry, if the app has subscribed.
     pub(crate) fn uninstalled(&mut self, hub_ids: &[u64], at_ms: i64) {
         if !self.subscriptions.iter().any(|one| one["eventTypeId"] == UNINSTALLED) {
             return;
@@ -55,7 +55,7 @@ impl WebhooksJournal {
         self.entries.push_back(Entry { offset, file });
     }
 
-    /// Forgets the oldest entries.
+    /// Drops the oldest entries.
     pub(crate) fn forget(&mut self, but: usize) {
         let spare = self.entries.len().saturating_sub(but);
         self.entries.drain(..spare);
@@ -66,7 +66,7 @@ impl WebhooksJournal {
     }
 }
 
-/// `GET` and `POST /webhooks-journal/subscriptions/{version}`.
+/// Answers `GET` and `POST /webhooks-journal/subscriptions/{version}`.
 pub(crate) fn subscriptions(state: &mut State, call: &Incoming) -> Answer {
     let right = if call.method == "POST" { "subscriptions.write" } else { "subscriptions.read" };
     if let Err(refusal) = authenticate(state, call, right) {
@@ -95,7 +95,7 @@ pub(crate) fn subscriptions(state: &mut State, call: &Incoming) -> Answer {
     Answer::ok(made)
 }
 
-/// `GET /webhooks-journal/journal/{version}/…`: `earliest`, `latest`, or what stands behind an offset.
+/// Answers `GET /webhooks-journal/journal/{version}/…`: `earliest`, `latest`, or the entry after an offset.
 pub(crate) fn entry(state: &State, call: &Incoming) -> Answer {
     if let Err(refusal) = authenticate(state, call, "read") {
         return refusal;
@@ -122,7 +122,7 @@ pub(crate) fn entry(state: &State, call: &Incoming) -> Answer {
     }
 }
 
-/// A file, to be had without a token by whoever knows its address.
+/// Serves a file, without a token to every caller with its address.
 pub(crate) fn file(state: &State, call: &Incoming) -> Answer {
     let name = call.path.rsplit('/').next().unwrap_or_default();
     let found = state.webhooks_journal.entries.iter().find(|entry| entry.offset == name);
@@ -132,7 +132,7 @@ pub(crate) fn file(state: &State, call: &Incoming) -> Answer {
     }
 }
 
-/// Whether a call shows a token of the app's own, with a scope of the journal.
+/// Checks that a call has a token of the app itself, with a scope of the journal.
 fn authenticate(state: &State, call: &Incoming, right: &str) -> Result<(), Answer> {
     let access = Access::open(&state.access_key, call.bearer().unwrap_or_default());
     let Some(access) = access.filter(|access| access.hub_id == 0 && access.expires_at_ms > now_ms()) else {

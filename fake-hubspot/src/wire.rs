@@ -1,7 +1,7 @@
-//! Answers that no well-behaved server sends.
+//! Responses that no well-behaved server sends.
 //!
-//! What a response body can express is done with bodies. For the rest the fake keeps a second handle
-//! on each connection's socket, writes to it past the HTTP server and then ends the connection.
+//! Where a response body is not enough, the fake keeps a second handle on each connection's socket, writes to it past
+//! the HTTP server and then closes the connection.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ const FILLER: Bytes = Bytes::from_static(&[b'a'; 16 * 1024]);
 pub(crate) struct Line(Socket);
 
 impl Line {
-    /// Keeps the handle with the connection; called by the server for every new one.
+    /// Stores the handle with the connection; called by the server for every new one.
     pub(crate) fn keep(connection: &dyn Any, data: &mut Extensions) {
         if let Some(stream) = connection.downcast_ref::<TcpStream>()
             && let Ok(socket) = SockRef::from(stream).try_clone()
@@ -33,23 +33,23 @@ impl Line {
         }
     }
 
-    /// Writes bytes as they are. They are few, so the socket's buffer takes them at once.
+    /// Writes raw bytes. They are few, so the socket's buffer takes them at once.
     pub(crate) fn say(&self, bytes: &[u8]) {
         let _ = self.0.send(bytes);
     }
 
-    /// Ends the connection in the regular way.
+    /// Closes the connection normally.
     pub(crate) fn hang_up(&self) {
         let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 
-    /// Makes the coming close a reset instead.
+    /// Turns the coming close into a reset.
     pub(crate) fn arm_reset(&self) {
         let _ = self.0.set_linger(Some(Duration::ZERO));
     }
 }
 
-/// A response whose only effect is that the server drops the connection.
+/// Returns a response whose only effect is that the server drops the connection.
 pub(crate) fn dropped() -> HttpResponse {
     HttpResponse::Ok().body(Broken)
 }
@@ -68,7 +68,7 @@ impl MessageBody for Broken {
     }
 }
 
-/// A body that begins and never ends.
+/// A body that starts and never ends.
 pub(crate) struct Endless(pub Option<Bytes>);
 
 impl MessageBody for Endless {
@@ -83,7 +83,7 @@ impl MessageBody for Endless {
     }
 }
 
-/// A body of a known size: a beginning, as many letters as it takes, and an end.
+/// A body of a known size: a start, padding, and an end.
 pub(crate) struct Padded {
     pub start: Bytes,
     pub filler: usize,

@@ -1,4 +1,4 @@
-//! The consent page and the ways back to the app.
+//! The consent page and its redirects to the app.
 
 use fake_hubspot::{Decision, Kind};
 
@@ -14,7 +14,7 @@ fn click(fake: &fake_hubspot::FakeHubSpot, more: &str, fields: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn the_page_offers_accounts_scopes_and_three_ways_out() {
+async fn the_consent_page_offers_accounts_scopes_and_three_decisions() {
     let fake = start(|options| options.coop = Some("same-origin".to_owned())).await;
     let reply = page(&fake, "&optional_scope=automation%20%3Cscript%3E");
     assert_eq!(reply.status, 200);
@@ -39,7 +39,7 @@ async fn the_page_offers_accounts_scopes_and_three_ways_out() {
 }
 
 #[tokio::test]
-async fn connecting_goes_back_with_a_code() {
+async fn consent_redirects_with_a_code() {
     let fake = start(|_| {}).await;
     let more = "&optional_scope=automation%20forms";
     let reply = click(&fake, more, &format!("decision=approve&hub_id={ACME}&optional=forms"));
@@ -50,7 +50,7 @@ async fn connecting_goes_back_with_a_code() {
 }
 
 #[tokio::test]
-async fn fewer_scopes_are_granted_on_request() {
+async fn fewer_scopes_can_be_granted() {
     let fake = start(|_| {}).await;
     let url = format!(
         "{}?{}",
@@ -66,7 +66,7 @@ async fn fewer_scopes_are_granted_on_request() {
 }
 
 #[tokio::test]
-async fn denying_goes_back_with_an_error_and_wandering_off_stays() {
+async fn denial_redirects_with_an_error_and_leaving_does_not_redirect() {
     let fake = start(|_| {}).await;
     let denied = click(&fake, "", "decision=deny");
     let location = denied.header("location").expect("a redirect");
@@ -80,7 +80,7 @@ async fn denying_goes_back_with_an_error_and_wandering_off_stays() {
 }
 
 #[tokio::test]
-async fn some_errors_stay_on_the_page() {
+async fn some_errors_do_not_redirect() {
     let fake = start(|options| options.redirect_uris = vec![CALLBACK.to_owned()]).await;
     let good = authorize_query("");
     for (part, bad) in [("fake-client-id", "other"), ("callback", "call"), ("scope=oauth", "scope=forms")] {
@@ -99,7 +99,7 @@ async fn some_errors_stay_on_the_page() {
 }
 
 #[tokio::test]
-async fn an_account_drops_optional_scopes_it_lacks() {
+async fn accounts_drop_optional_scopes_they_lack() {
     let fake = start(|_| {}).await;
     let code = code(&fake, GLOBEX, "&optional_scope=automation+crm.objects.contacts.read");
     let scopes = exchange(&fake, &code, "").json()["scopes"].clone();
@@ -107,7 +107,7 @@ async fn an_account_drops_optional_scopes_it_lacks() {
 }
 
 #[tokio::test]
-async fn the_path_preselects_an_account() {
+async fn account_ids_in_the_path_preselect_an_account() {
     let fake = start(|_| {}).await;
     for hub_id in [GLOBEX, 424_242] {
         let reply = get(&fake, &format!("/oauth/{hub_id}/authorize?{}", authorize_query("")));
@@ -116,7 +116,7 @@ async fn the_path_preselects_an_account() {
 }
 
 #[tokio::test]
-async fn consent_can_be_automatic_with_the_header_on_the_redirect() {
+async fn automatic_consent_can_set_a_header_on_the_redirect() {
     let fake = start(|options| {
         options.auto_consent = Some(Decision::Approve { hub_id: ACME, scopes: Some(vec!["x".to_owned()]) });
         options.coop = Some("same-origin".to_owned());

@@ -1,11 +1,11 @@
-//! The HTTP control, as a browser test uses it.
+//! The HTTP control, as browser tests use it.
 
 use serde_json::json;
 
 use crate::http::*;
 
 #[tokio::test]
-async fn faults_are_ordered_and_calls_read_by_http() {
+async fn faults_and_calls_are_controlled_over_http() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let order = |rule: &str| request(&fake, "POST", "/__script", "", rule);
@@ -28,7 +28,7 @@ async fn faults_are_ordered_and_calls_read_by_http() {
 }
 
 #[tokio::test]
-async fn switches_merge() {
+async fn options_are_merged() {
     let fake = start(|_| {}).await;
     let change = |json: &str| request(&fake, "POST", "/__options", "", json).status;
     assert_eq!(change(r#"{"access_token_seconds": 5, "auto_consent": "deny"}"#), 204);
@@ -41,7 +41,7 @@ async fn switches_merge() {
 }
 
 #[tokio::test]
-async fn grants_are_listed_until_the_customer_uninstalls() {
+async fn grants_are_listed_until_uninstall() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let grants = get(&fake, "/__grants").json();

@@ -1,4 +1,4 @@
-//! Contacts, for tests of whoever calls on behalf of an account.
+//! Contacts, for tests of clients that call for an account.
 
 use fake_hubspot::{Decision, FakeHubSpot, Fault, Kind, Rule};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::http::*;
 
 const CONTACTS: &str = "/crm/v3/objects/contacts";
 
-/// An access token with the scopes to read and write contacts.
+/// Returns an access token with the scopes to read and write contacts.
 fn token(fake: &FakeHubSpot, hub_id: u64) -> String {
     let query = authorize_query("")
         .replace("scope=oauth", "scope=oauth%20crm.objects.contacts.read%20crm.objects.contacts.write");
@@ -33,7 +33,7 @@ fn contact(number: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_contact_is_made_read_changed_and_removed() {
+async fn contacts_are_created_read_updated_and_deleted() {
     let fake = start(|_| {}).await;
     let token = token(&fake, ACME);
     let made = call(&fake, &token, "POST", CONTACTS, &contact(1));
@@ -53,7 +53,7 @@ async fn a_contact_is_made_read_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn contacts_are_listed_by_pages_and_found_by_search_in_their_own_account() {
+async fn contacts_are_listed_and_searched_per_account() {
     let fake = start(|_| {}).await;
     let [acme, other] = [token(&fake, ACME), token(&fake, 2_222_222)];
     for number in 0..5 {
@@ -79,7 +79,7 @@ async fn contacts_are_listed_by_pages_and_found_by_search_in_their_own_account()
 }
 
 #[tokio::test]
-async fn sample_contacts_are_in_every_listed_account() {
+async fn every_listed_account_has_sample_contacts() {
     let fake = start(|options| options.sample_contacts = true).await;
     for (hub_id, emails) in [
         (ACME, json!(["maria@acme.example", "brian@acme.example"])),
@@ -96,7 +96,7 @@ async fn sample_contacts_are_in_every_listed_account() {
 }
 
 #[tokio::test]
-async fn no_token_an_old_one_and_one_without_the_scope_are_refused() {
+async fn missing_expired_and_underscoped_tokens_are_refused() {
     let fake = start(|_| {}).await;
     assert_eq!(get(&fake, CONTACTS).json()["category"], "INVALID_AUTHENTICATION");
     let plain = exchange(&fake, &code(&fake, ACME, ""), "").word("access_token");
@@ -116,7 +116,7 @@ async fn no_token_an_old_one_and_one_without_the_scope_are_refused() {
 }
 
 #[tokio::test]
-async fn an_account_takes_so_many_calls_and_searches_are_counted_apart() {
+async fn calls_and_searches_have_separate_rate_limits() {
     let fake = start(|options| (options.calls_per_ten_seconds, options.searches_per_second) = (2, 1)).await;
     let [acme, other] = [token(&fake, ACME), token(&fake, 2_222_222)];
     let list = |token| call(&fake, token, "GET", CONTACTS, &Value::Null);
@@ -133,7 +133,7 @@ async fn an_account_takes_so_many_calls_and_searches_are_counted_apart() {
 }
 
 #[tokio::test]
-async fn contacts_go_wrong_on_order() {
+async fn contact_calls_follow_scripted_faults() {
     let fake = start(|_| {}).await;
     let token = token(&fake, ACME);
     let fault = Fault::Status {

@@ -36,7 +36,7 @@ impl Scene {
         String::from_utf8(bytes).expect("text")
     }
 
-    /// The grant was not touched: the same token still works.
+    /// Asserts that the grant is unchanged: the same token still works.
     fn assert_nothing_issued(&self) {
         assert_eq!(self.fake.current_refresh_token(ACME).as_ref(), Some(&self.token));
         assert_eq!(refresh(&self.fake, &self.token).status, 200);
@@ -55,7 +55,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn delay_answers_late() {
+async fn delay_responds_late() {
     let scene = Scene::with(Fault::Delay(Duration::from_millis(200))).await;
     let begin = Instant::now();
     assert!(scene.text().starts_with("HTTP/1.1 200"));
@@ -64,7 +64,7 @@ async fn delay_answers_late() {
 }
 
 #[tokio::test]
-async fn a_call_is_carried_out_although_its_caller_left() {
+async fn calls_complete_when_their_caller_disconnects() {
     let scene = Scene::with(Fault::Delay(Duration::from_millis(300))).await;
     let call = scene.call();
     while scene.fake.calls(Kind::Refresh).is_empty() {
@@ -81,7 +81,7 @@ async fn a_call_is_carried_out_although_its_caller_left() {
 }
 
 #[tokio::test]
-async fn delay_after_issue_rotates_before_it_waits() {
+async fn delay_after_issue_rotates_before_the_delay() {
     let scene = Scene::with(Fault::DelayAfterIssue(Duration::from_millis(1500))).await;
     let call = scene.call();
     let begin = Instant::now();
@@ -93,7 +93,7 @@ async fn delay_after_issue_rotates_before_it_waits() {
 }
 
 #[tokio::test]
-async fn hang_is_silent_and_closes() {
+async fn hang_sends_nothing_and_closes() {
     let scene = Scene::with(Fault::Hang(Duration::from_millis(200))).await;
     let begin = Instant::now();
     assert_eq!(scene.text(), "");
@@ -140,7 +140,7 @@ async fn reset_after_issue_rotates_and_resets() {
 }
 
 #[tokio::test]
-async fn status_and_body_are_sent_as_ordered() {
+async fn status_and_body_are_sent_as_scripted() {
     let scene = Scene::with(Fault::Status {
         status: 477,
         headers: vec![("Retry-After".to_owned(), "3600".to_owned())],
@@ -163,7 +163,7 @@ async fn status_and_body_are_sent_as_ordered() {
 }
 
 #[tokio::test]
-async fn oauth_refusals_come_in_three_shapes() {
+async fn oauth_errors_have_three_shapes() {
     let scene = Scene::with(Fault::Json(json!(null))).await;
     scene.fake.clear_script();
     let refused = |error: Option<&str>, status: Option<&str>| {
@@ -192,7 +192,7 @@ async fn oauth_refusals_come_in_three_shapes() {
 }
 
 #[tokio::test]
-async fn patch_changes_the_real_answer() {
+async fn patch_changes_the_real_response() {
     let set = json!({ "expires_in": "1800" }).as_object().cloned().expect("an object");
     let scene = Scene::with(Fault::Patch { set, drop: vec!["hub_id".to_owned()] }).await;
     let body = refresh(&scene.fake, &scene.token).json();
@@ -211,7 +211,7 @@ async fn redirect_points_elsewhere() {
 }
 
 #[tokio::test]
-async fn endless_streams_until_the_reader_leaves() {
+async fn endless_streams_until_the_reader_closes() {
     let scene = Scene::with(Fault::Endless).await;
     let mut call = scene.call();
     let mut bytes = vec![0; 4 * 1024 * 1024];
@@ -236,7 +236,7 @@ async fn drip_sends_one_byte_per_second() {
 }
 
 #[tokio::test]
-async fn large_is_well_formed_and_of_the_size_asked_for() {
+async fn large_responses_are_well_formed_and_have_the_requested_size() {
     let scene = Scene::with(Fault::Large(3_000_000)).await;
     let reply = refresh(&scene.fake, &scene.token);
     assert_eq!(reply.body.len(), 3_000_000);
@@ -245,14 +245,14 @@ async fn large_is_well_formed_and_of_the_size_asked_for() {
 }
 
 #[tokio::test]
-async fn bad_chunk_has_a_size_that_is_no_number() {
+async fn bad_chunk_has_an_invalid_size() {
     let scene = Scene::with(Fault::BadChunk).await;
     let text = scene.text();
     assert!(text.contains("transfer-encoding: chunked\r\n\r\n10\r\n{\"access_token\":\r\nzz\r\n"), "{text}");
 }
 
 #[tokio::test]
-async fn gzip_was_not_asked_for() {
+async fn gzip_is_sent_without_being_requested() {
     let scene = Scene::with(Fault::Gzip).await;
     let (bytes, _) = drain(scene.call());
     let head = String::from_utf8_lossy(&bytes);
@@ -261,7 +261,7 @@ async fn gzip_was_not_asked_for() {
 }
 
 #[tokio::test]
-async fn rules_count_and_follow_one_another() {
+async fn rules_apply_in_order_and_count() {
     let scene = Scene::with(Fault::Json(json!(0))).await;
     scene.fake.clear_script();
     let coin = |percent| Fault::Sometimes { percent, fault: Box::new(Fault::Json(json!(percent))) };

@@ -1,4 +1,4 @@
-//! A client that shows what was really on the wire.
+//! A client that shows the bytes on the wire.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ pub const CLIENT: &str = "client_id=fake-client-id&client_secret=fake-client-sec
 pub const ACME: u64 = 1_234_567;
 pub const GLOBEX: u64 = 7_654_321;
 
-/// An answer as it came.
+/// A response as received.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -43,7 +43,7 @@ pub async fn start(change: impl FnOnce(&mut Options)) -> FakeHubSpot {
     FakeHubSpot::start(options).await.expect("a free port")
 }
 
-/// Sends a request and hands over the connection.
+/// Sends a request and returns the connection.
 pub fn connect(fake: &FakeHubSpot, method: &str, path: &str, extra: &str, body: &str) -> TcpStream {
     let address: SocketAddr = fake.base_url()["http://".len()..].parse().expect("an address");
     let mut stream = TcpStream::connect(address).expect("the fake listens");
@@ -56,7 +56,7 @@ pub fn connect(fake: &FakeHubSpot, method: &str, path: &str, extra: &str, body: 
     stream
 }
 
-/// Everything until the connection ends, and how it ended.
+/// Reads everything until the connection ends. Returns it with the kind of end.
 pub fn drain(mut stream: TcpStream) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).map(drop);
@@ -85,7 +85,7 @@ pub fn authorize_query(more: &str) -> String {
     format!("client_id=fake-client-id&redirect_uri={CALLBACK}&scope=oauth&state=s%26t{more}")
 }
 
-/// A code for an account.
+/// Returns a code for an account.
 pub fn code(fake: &FakeHubSpot, hub_id: u64, more: &str) -> String {
     let url = format!("{}?{}", fake.authorize_url(), authorize_query(more));
     let back = fake.decide(&url, Decision::Approve { hub_id, scopes: None }).expect("a redirect");
@@ -106,7 +106,7 @@ pub fn refresh_form(token: &str) -> String {
     format!("grant_type=refresh_token&refresh_token={token}")
 }
 
-/// A refresh token of the account.
+/// Returns a refresh token of the account.
 pub fn connected(fake: &FakeHubSpot, hub_id: u64) -> String {
     exchange(fake, &code(fake, hub_id, ""), "").word("refresh_token")
 }

@@ -1,4 +1,4 @@
-//! Beginning, end and size.
+//! Start, stop and sizes.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use fake_hubspot::{FakeHubSpot, Options};
 use crate::http::*;
 
 #[tokio::test]
-async fn stopping_refuses_connections_and_the_address_can_be_taken_again() {
+async fn stopping_refuses_connections_and_frees_the_address() {
     let fake = start(|_| {}).await;
     let address: SocketAddr = fake.base_url()["http://".len()..].parse().expect("an address");
     let idle = TcpStream::connect(address).expect("the fake listens");
@@ -21,7 +21,7 @@ async fn stopping_refuses_connections_and_the_address_can_be_taken_again() {
 }
 
 #[tokio::test]
-async fn dropping_stops_it_too() {
+async fn dropping_stops_the_server() {
     let fake = start(|_| {}).await;
     let address: SocketAddr = fake.base_url()["http://".len()..].parse().expect("an address");
     drop(fake);
@@ -33,7 +33,7 @@ async fn dropping_stops_it_too() {
 }
 
 #[tokio::test]
-async fn a_taken_address_is_an_error() {
+async fn addresses_in_use_are_errors() {
     let fake = start(|_| {}).await;
     let address = fake.base_url()["http://".len()..].parse().expect("an address");
     let options = Options { address, ..Options::default() };
@@ -41,7 +41,7 @@ async fn a_taken_address_is_an_error() {
 }
 
 #[tokio::test]
-async fn the_journal_keeps_to_its_limit() {
+async fn the_journal_is_bounded() {
     let fake = start(|options| options.journal_limit = 2).await;
     for path in ["/a", "/b", "/c"] {
         get(&fake, path);

@@ -1,4 +1,4 @@
-//! What the fake promises to the tests that rely on it.
+//! The behavior of the fake that other tests rely on.
 
 mod consent;
 mod control;

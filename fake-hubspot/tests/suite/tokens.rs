@@ -1,4 +1,4 @@
-//! The token endpoints, and what becomes of grants.
+//! The token endpoints, and the life of grants.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::http::*;
 
 #[tokio::test]
-async fn a_code_is_exchanged_once() {
+async fn codes_are_exchanged_once() {
     let fake = start(|_| {}).await;
     let code = code(&fake, ACME, "&optional_scope=automation");
     let reply = exchange(&fake, &code, "");
@@ -38,7 +38,7 @@ async fn a_code_is_exchanged_once() {
 }
 
 #[tokio::test]
-async fn a_code_is_bound_to_its_redirect_and_its_challenge() {
+async fn codes_are_bound_to_their_redirect_uri_and_challenge() {
     let fake = start(|_| {}).await;
     let form = format!("grant_type=authorization_code&code={}&redirect_uri=http://x/", code(&fake, ACME, ""));
     assert_eq!(post(&fake, "/oauth/v3/token", &form).word("status"), "MISMATCH_REDIRECT_URI_AUTH_CODE");
@@ -57,7 +57,7 @@ async fn a_code_is_bound_to_its_redirect_and_its_challenge() {
 }
 
 #[tokio::test]
-async fn the_app_proves_itself_in_the_body() {
+async fn the_app_authenticates_in_the_body() {
     let fake = start(|_| {}).await;
     let form = refresh_form(&connected(&fake, ACME));
     let path = "/oauth/2026-09/token";
@@ -73,7 +73,7 @@ async fn the_app_proves_itself_in_the_body() {
 }
 
 #[tokio::test]
-async fn without_rotation_the_refresh_token_stays() {
+async fn without_rotation_the_refresh_token_is_kept() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let first = refresh(&fake, &token);
@@ -83,7 +83,7 @@ async fn without_rotation_the_refresh_token_stays() {
 }
 
 #[tokio::test]
-async fn with_rotation_a_replaced_refresh_token_is_noticed_and_refused() {
+async fn with_rotation_replaced_refresh_tokens_are_recorded_and_refused() {
     let fake = start(|options| {
         options.rotate_refresh_tokens = true;
         options.reject_reused_refresh_tokens = true;
@@ -105,7 +105,7 @@ async fn with_rotation_a_replaced_refresh_token_is_noticed_and_refused() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_app_is_a_mismatch() {
+async fn tokens_of_another_app_are_a_mismatch() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     fake.options(|options| options.client_id = "other".to_owned());
@@ -115,7 +115,7 @@ async fn a_token_of_another_app_is_a_mismatch() {
 }
 
 #[tokio::test]
-async fn revoking_ends_the_grant_and_spares_its_access_tokens() {
+async fn revocation_ends_the_grant_and_keeps_its_access_tokens() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let access = refresh(&fake, &token).word("access_token");
@@ -136,7 +136,7 @@ async fn revoking_ends_the_grant_and_spares_its_access_tokens() {
 }
 
 #[tokio::test]
-async fn an_access_token_reads_the_account_until_it_expires() {
+async fn access_tokens_read_the_account_until_they_expire() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let details = |access: &str| {
@@ -168,14 +168,14 @@ async fn uninstalling_ends_every_grant_of_the_account() {
 }
 
 #[tokio::test]
-async fn an_account_may_share_one_refresh_token() {
+async fn accounts_may_share_one_refresh_token() {
     let fake = start(|options| options.share_refresh_token_per_account = true).await;
     assert_eq!(connected(&fake, ACME), connected(&fake, ACME));
     assert_ne!(connected(&fake, ACME), connected(&fake, GLOBEX));
 }
 
 #[tokio::test]
-async fn the_app_gets_a_token_of_its_own() {
+async fn the_app_gets_its_own_token() {
     let fake = start(|_| {}).await;
     let path = "/oauth/2026-09/token";
     let reply = post(&fake, path, "grant_type=client_credentials&scope=developer.webhooks_journal.read");
@@ -184,7 +184,7 @@ async fn the_app_gets_a_token_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_journal_tells_of_overlapping_refreshes_and_repeated_keys() {
+async fn the_journal_records_overlapping_refreshes_and_repeated_keys() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     fake.clear_journal();
@@ -208,7 +208,7 @@ async fn the_journal_tells_of_overlapping_refreshes_and_repeated_keys() {
 }
 
 #[tokio::test]
-async fn the_journal_tells_which_refresh_token_came_and_which_was_handed_out() {
+async fn the_journal_records_received_and_issued_refresh_tokens() {
     let fake = start(|options| {
         options.rotate_refresh_tokens = true;
         options.reject_reused_refresh_tokens = true;
@@ -217,7 +217,7 @@ async fn the_journal_tells_which_refresh_token_came_and_which_was_handed_out() {
     let first = connected(&fake, ACME);
     assert_eq!(refresh(&fake, &first).status, 200);
     assert_eq!(refresh(&fake, &first).status, 400);
-    // Carried out, and the answer lost.
+    // Processed, with a lost response.
     fake.script(Rule::once(Kind::Refresh, Fault::ResetAfterIssue));
     let second = fake.current_refresh_token(ACME).expect("a grant");
     drain(connect(
@@ -238,7 +238,7 @@ async fn the_journal_tells_which_refresh_token_came_and_which_was_handed_out() {
 }
 
 #[tokio::test]
-async fn taking_the_journal_leaves_what_is_being_worked_on() {
+async fn taking_the_journal_keeps_calls_in_progress() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     fake.take_journal();
