@@ -1,18 +1,18 @@
-//! The least HTTP/1.1 client that will do: it must not cost more than what it measures.
+//! A minimal HTTP/1.1 client: it must not cost more than what it measures.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Failure;
 
-/// One kept-alive connection.
+/// A keep-alive connection.
 pub struct Connection {
     stream: TcpStream,
     host: String,
     buffer: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 pub struct Answer {
     pub status: u16,
     pub head: String,
@@ -20,7 +20,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The values of a header; its name in lower case.
+    /// Returns the values of a header, given in lower case.
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.head.lines().filter_map(move |line| {
             let (known, value) = line.split_once(':')?;
@@ -32,14 +32,14 @@ impl Answer {
         self.headers("location").next().ok_or_else(|| format!("no location: {}", self.head).into())
     }
 
-    /// The cookies that are set, as a browser sends them back.
+    /// Returns the cookies that are set, as a browser sends them back.
     pub fn cookies(&self) -> Vec<String> {
         self.headers("set-cookie").filter_map(|line| line.split(';').next()).map(str::to_owned).collect()
     }
 }
 
 impl Connection {
-    /// Connects to 127.0.0.1 and calls it `localhost`.
+    /// Connects to 127.0.0.1 under the name `localhost`.
     pub async fn open(port: u16) -> Result<Self, Failure> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
@@ -52,7 +52,7 @@ impl Connection {
         self.call(request.as_bytes()).await
     }
 
-    /// Any request, with header lines and a body of one's own.
+    /// Sends a request with the given header lines and body.
     pub async fn send(
         &mut self,
         method: &str,

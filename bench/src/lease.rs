@@ -1,5 +1,5 @@
-//! Access tokens that are lent to a backend: what one costs, and how soon it is there, beside a bare handler that reads
-//! one row and decrypts one token. On SQLite, and on PostgreSQL where `TEST_POSTGRES_URL` names a server.
+//! Access tokens for backends: the cost and latency of one, beside a bare handler that reads one row and decrypts one
+//! token. On SQLite, and on PostgreSQL where `TEST_POSTGRES_URL` names a server.
 #![expect(clippy::print_stdout, reason = "the figures go to standard output")]
 
 use std::process::Command;
@@ -16,28 +16,28 @@ use crate::refresh::rows;
 use crate::report::Figure;
 use crate::servers::{ENCRYPTION_KEY, HubSpot, Service, program};
 
-/// So many backends ask at once.
+/// The number of concurrent backends.
 const CONNECTIONS: usize = 16;
-/// So many tokens are asked for, in turn.
+/// The number of connections, which take turns.
 const STORED: u64 = 64;
 
-/// How many times the CPU of the bare handler a lease may cost.
+/// The goal: CPU time as a multiple of the bare handler's.
 const CPU: f64 = 1.5;
-/// What ninety-nine of a hundred may take.
+/// The goal for the 99th percentile.
 const P99_MS: f64 = 1.0;
 
-/// What lending has cost.
+/// The cost of getting tokens.
 struct Lent {
     figure: Figure,
     p99: Duration,
 }
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub async fn measure(time: Duration) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
     println!(
         "{:<34} {:>10} {:>14} {:>9}",
-        "tokens lent, 16 connections", "per second", "CPU s / 1,000", "p99 ms"
+        "access tokens, 16 connections", "per second", "CPU s / 1,000", "p99 ms"
     );
     for engine in engines(folder.path()) {
         let hubspot = HubSpot::with_grants(0)?;

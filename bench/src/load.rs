@@ -9,14 +9,14 @@ use crate::http::Connection;
 use crate::process::Process;
 use crate::report::Figure;
 
-/// So much of it, for so long.
+/// A number of connections, for a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub connections: usize,
     pub time: Duration,
 }
 
-/// What one connection does again and again.
+/// The work that a connection repeats.
 #[derive(Debug, Clone)]
 enum Work {
     Get { path: String, cookies: String },
@@ -29,12 +29,12 @@ impl Load {
         self.run(server, Work::Get { path: path.to_owned(), cookies: String::new() }).await
     }
 
-    /// Start, callback, done, hand-off; the person's approval costs the server nothing.
+    /// Runs start, callback, done and hand-off; the user's consent costs the server nothing.
     pub async fn flows(&self, server: &Process, prefix: &str) -> Result<Figure, Failure> {
         self.run(server, Work::Flow { prefix: prefix.to_owned() }).await
     }
 
-    /// The status of somebody who is connected.
+    /// Gets the status of a connected user.
     pub async fn status(&self, server: &Process) -> Result<Figure, Failure> {
         let cookies = flow(&mut Connection::open(server.port).await?, &mut None, "").await?;
         self.run(server, Work::Get { path: "/api/hubspot/status".to_owned(), cookies }).await
@@ -84,7 +84,7 @@ async fn repeat(port: u16, work: &Work, deadline: Instant) -> Result<u64, Failur
     Ok(done)
 }
 
-/// One whole flow; the session's cookie.
+/// Runs a whole flow and returns the session's cookie.
 pub async fn flow(
     service: &mut Connection,
     hubspot: &mut Option<Connection>,
@@ -115,7 +115,7 @@ pub async fn flow(
     }
 }
 
-/// Port and path of a URL on this machine.
+/// Returns port and path of a loopback URL.
 fn split(url: &str) -> Result<(u16, &str), Failure> {
     let rest = url.strip_prefix("http://").ok_or_else(|| format!("not a local URL: {url}"))?;
     let slash = rest.find('/').unwrap_or(rest.len());

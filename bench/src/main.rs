@@ -1,7 +1,7 @@
 //! Measures the service against a bare baseline in the same run: CPU per request on one core, and ratios.
 //!
 //! The service, the baselines (`floor`, `refresh_floor`) and the simulated HubSpot are real processes; server processes
-//! are tied to core 0, HubSpot and the load to core 1. CPU is what the kernel has counted for the server process.
+//! are pinned to core 0, HubSpot and the load to core 1. CPU time is the kernel's count for the server process.
 
 mod http;
 mod lease;
@@ -16,23 +16,23 @@ mod web;
 
 use clap::{Parser, ValueEnum};
 
-/// Why a measurement cannot be made.
+/// An error that stops a measurement.
 type Failure = Box<dyn std::error::Error>;
 
-/// Measures the service against a bare baseline in the same run.
+/// Measure the service against a bare baseline in the same run.
 #[derive(Debug, Parser)]
 #[group(skip)]
 struct Arguments {
     /// Measure only this part.
     #[arg(long)]
     only: Option<Part>,
-    /// The duration of each measurement of the web.
+    /// Seconds for each figure of the web.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// The number of connections that send requests.
+    /// Number of connections that send requests.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// The number of waiting pages.
+    /// Number of pages that wait for their outcome concurrently.
     #[arg(long, default_value_t = 5000)]
     polls: usize,
     #[command(flatten)]
@@ -41,13 +41,13 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Connects, statuses, pages that wait.
+    /// Flows, status requests, pages that wait.
     Web,
-    /// What happens in the background.
+    /// Refreshes and other background work.
     Refresh,
-    /// Calls that are passed on to HubSpot.
+    /// Calls that are forwarded to HubSpot.
     Proxy,
-    /// Access tokens that are lent to a backend.
+    /// Access tokens for backends.
     Lease,
 }
 

@@ -1,4 +1,4 @@
-//! Pages that wait for the outcome of their attempt: what one costs in memory, and how soon it is answered.
+//! Pages that wait for the outcome of their flow: the memory of one, and the latency of its response.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ use crate::Failure;
 use crate::http::{Answer, Connection};
 use crate::servers::{HOST, Service};
 
-/// What waiting pages cost.
+/// The cost of waiting pages.
 pub struct Waiting {
-    /// Resident memory, in KiB, for each page that waits.
+    /// Resident memory in KiB per waiting page.
     pub kib_each: f64,
-    /// From the request that changes an attempt to the answer of the page that waits, sorted.
+    /// The times from the request that changes a flow to the response to the waiting page, sorted.
     pub spans: Vec<Duration>,
 }
 
 impl Waiting {
-    /// The span that so many of a hundred do not exceed.
+    /// Returns a percentile.
     pub fn percentile(&self, percent: usize) -> Duration {
         self.spans[(self.spans.len() * percent / 100).min(self.spans.len() - 1)]
     }
 }
 
-/// Lets so many pages wait, then ends the attempts of some, one after another.
+/// Lets this many pages wait, then ends the flows of some, one after another.
 pub async fn measure(service: &Service, pages: usize, woken: usize) -> Result<Waiting, Failure> {
     let port = service.0.port;
     let mut control = Connection::open(port).await?;
-    // Attempts and connections are there before the memory is measured: what is measured is the waiting.
+    // Flows and connections exist before the memory is measured: only the waiting counts.
     let mut waiting = Vec::with_capacity(pages);
     for number in 0..pages {
         waiting.push(begin(&mut control, port, number).await?);
@@ -43,7 +43,7 @@ pub async fn measure(service: &Service, pages: usize, woken: usize) -> Result<Wa
         flows.push((flow, verifier.clone()));
         let answers = answers.clone();
         tasks.spawn(async move {
-            // The service answers after 25 seconds at the latest, and then the page asks again.
+            // The service responds after 25 seconds at the latest, and then the page polls again.
             loop {
                 let headers = format!("hubspot-connect-verifier: {verifier}\r\nif-none-match: {tag}\r\n");
                 let path = "/api/hubspot/status?wait=25";
@@ -66,7 +66,7 @@ pub async fn measure(service: &Service, pages: usize, woken: usize) -> Result<Wa
         );
         let body = format!("{{\"flow\":\"{flow}\"}}");
         expect(control.send("POST", "/api/hubspot/cancel", &headers, &body).await?, 200)?;
-        let (at, status) = answered.recv().await.ok_or("nobody was answered")?;
+        let (at, status) = answered.recv().await.ok_or("no page got a response")?;
         if status != 200 {
             return Err(format!("a waiting page was answered with {status}").into());
         }

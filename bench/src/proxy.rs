@@ -1,10 +1,10 @@
-//! The proxy: what it adds to a call that a backend could make of HubSpot itself, in CPU and until the first byte.
+//! The proxy: what it adds to a direct call to HubSpot, in CPU time and until the first byte.
 //!
-//! HubSpot is a server in this process that answers the same to everybody. A direct call is made by a bare reqwest client
-//! in this process as well, and its CPU is that client's and the server's together; of the server's share the proxy's
-//! figures are free, because they are those of the service's process.
+//! HubSpot is a server in this process that always answers the same. A direct call is made by a bare reqwest client in
+//! this process as well, and its CPU time is that client's and the server's together; the proxy's figures contain
+//! nothing of the server, because they are those of the service's process.
 #![expect(clippy::print_stdout, reason = "the figures go to standard output")]
-#![expect(clippy::disallowed_methods, reason = "the bare client is what the proxy is held against")]
+#![expect(clippy::disallowed_methods, reason = "the bare client is the baseline of the proxy")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,15 +20,15 @@ use crate::process::Process;
 use crate::servers::{HubSpot, Service, program};
 use crate::{Arguments, Failure};
 
-/// What the proxy may add to a call.
+/// The goal for the CPU time that the proxy adds to a call.
 const GOAL_MS: f64 = 0.15;
-/// How many streamed answers are timed.
+/// The number of streamed responses that are timed.
 const STREAMS: usize = 300;
 
 const PLAIN: &str = "/crm/v3/objects/contacts";
 const STREAM: &str = "/crm/v3/objects/stream";
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
     let upstream = upstream().await?;
@@ -46,7 +46,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         if proxied <= GOAL_MS { "met" } else { "MISSED" }
     );
     println!(
-        "first byte of a streamed answer, median of {STREAMS}: direct {:.3} ms, proxied {:.3} ms, {:.2} x",
+        "first byte of a streamed response, median of {STREAMS}: direct {:.3} ms, proxied {:.3} ms, {:.2} x",
         ms(bare),
         ms(through),
         ms(through) / ms(bare)
@@ -62,7 +62,7 @@ fn ms(span: Duration) -> f64 {
 struct Backend {
     service: Process,
     headers: String,
-    /// What HubSpot's own paths stand behind.
+    /// The path of the proxy, before HubSpot's own paths.
     proxy: String,
 }
 
@@ -84,7 +84,7 @@ impl Backend {
         create.args(["api-keys", "create", "bench", "--scope", "proxy"]).stderr(Stdio::null());
         create.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let key = String::from_utf8(create.output()?.stdout)?;
-        // From here on HubSpot is the server that answers the same to everybody.
+        // From here on HubSpot is the server that always answers the same.
         command.env("HUBSPOT_API_URL", upstream);
         command.env("HUBSPOT_ACCOUNT_RATE", "1000000/1").env("RATE_LIMIT_API_PER_MINUTE", "0");
         let service = Process::start(&command, 0, port)?;
@@ -93,7 +93,7 @@ impl Backend {
         Ok(Self { service, headers, proxy: format!("/api/hubspot/connections/{connection}/proxy") })
     }
 
-    /// CPU milliseconds of the service for each call.
+    /// Returns the CPU milliseconds of the service per call.
     async fn calls(&self, connections: usize, time: Duration) -> Result<f64, Failure> {
         // A first round opens connections and warms caches; it is not counted.
         self.round(connections, time / 5).await?;
@@ -137,7 +137,7 @@ async fn call_until(port: u16, path: &str, headers: &str, deadline: Instant) -> 
     Ok(calls)
 }
 
-/// CPU milliseconds of this process for each direct call: the client's, and the server's that answers it.
+/// Returns the CPU milliseconds of this process per direct call: the client's, and the server's that answers it.
 async fn direct_calls(port: u16, time: Duration) -> Result<f64, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build()?;
@@ -152,7 +152,7 @@ async fn direct_calls(port: u16, time: Duration) -> Result<f64, Failure> {
     Ok(ms(crate::process::cpu_of(me)? - before) / f64::from(calls))
 }
 
-/// The median time from the request to the first byte of the body of an answer whose rest comes later.
+/// Returns the median time from the request to the first byte of the body of a response whose rest comes later.
 async fn first_byte(port: u16, path: &str, headers: &str) -> Result<Duration, Failure> {
     let mut spans = Vec::with_capacity(STREAMS);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -184,7 +184,8 @@ async fn more(stream: &mut TcpStream, heard: &mut Vec<u8>) -> Result<(), Failure
     }
 }
 
-/// A server that answers with a kilobyte of JSON, or with a piece at once and another one two milliseconds later.
+/// Starts a server that answers with a kilobyte of JSON, or with a piece at once and another one two milliseconds
+/// later.
 async fn upstream() -> Result<u16, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();

@@ -1,16 +1,16 @@
-//! The table: figures, and what they are in terms of their floor.
+//! The table of figures, with their ratios to a floor.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What was counted in one measurement.
+/// The counts of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Figure {
     /// Requests, or whole flows.
     pub operations: u64,
-    /// How long it took.
+    /// The time it took.
     pub elapsed: Duration,
-    /// What the kernel counted for the server process.
+    /// The kernel's CPU time of the server process.
     pub cpu: Duration,
 }
 
@@ -19,17 +19,17 @@ impl Figure {
         self.operations as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// CPU milliseconds per operation, which is CPU seconds per 1,000.
+    /// Returns the CPU milliseconds per operation, which is CPU seconds per 1,000.
     pub fn cpu_ms(&self) -> f64 {
         self.cpu.as_secs_f64() * 1000.0 / self.operations as f64
     }
 }
 
-/// What each figure is held against, and how many times that it may cost.
+/// The floor of each figure, and the goal for their ratio.
 const GOALS: &[(&str, &str, f64)] = &[
     ("start", "bare handler, one durable row (group commit)", 1.8),
     ("whole flow", "the flow's reads, writes and calls, bare", 2.5),
-    ("status, nobody connected", "bare handler", 1.7),
+    ("status, no connection", "bare handler", 1.7),
     ("status, connected", "bare handler", 1.7),
 ];
 

@@ -15,19 +15,19 @@ pub const HOST: &str = "http://host.localhost:3000";
 pub const CLIENT_ID: &str = "bench";
 pub const CLIENT_SECRET: &str = "bench-secret";
 pub const ENCRYPTION_KEY: &str = "bXqNfMnUOVk3yYJ8sKx1P0vZQ2tRgW5hLdCaE7i9o6w=";
-pub const APP_SECRET: &str = "a secret of the benchmark and of nobody else";
+pub const APP_SECRET: &str = "an application secret of the benchmark only";
 
-/// The programs lie beside this one.
+/// Returns the path of a program beside this one.
 pub fn program(name: &str) -> Result<PathBuf, Failure> {
     let path = std::env::current_exe()?.with_file_name(name);
     if path.exists() {
         Ok(path)
     } else {
-        Err(format!("{} is not built; use `cargo xtask bench`", path.display()).into())
+        Err(format!("{} is not built; run `cargo xtask bench`", path.display()).into())
     }
 }
 
-/// The simulated HubSpot: it approves at once.
+/// The simulated HubSpot: it consents at once.
 pub struct HubSpot(pub Process);
 
 impl HubSpot {
@@ -35,7 +35,7 @@ impl HubSpot {
         Self::with(&["--latency-ms", &latency.as_millis().to_string()])
     }
 
-    /// One that knows so many grants.
+    /// Starts one with this many grants.
     pub fn with_grants(grants: usize) -> Result<Self, Failure> {
         Self::with(&["--grants", &grants.to_string()])
     }
@@ -55,7 +55,7 @@ impl HubSpot {
         format!("http://127.0.0.1:{}", self.0.port)
     }
 
-    /// Asks the simulator itself.
+    /// Calls the control API of the simulator.
     pub async fn control(&self, method: &str, path: &str, body: &str) -> Result<serde_json::Value, Failure> {
         let answer = Connection::open(self.0.port).await?.send(method, path, "", body).await?;
         match answer.status {
@@ -80,7 +80,7 @@ impl Floor {
     }
 }
 
-/// The service, as an operator starts it, but for the limits on one address: here all load comes from one.
+/// The service with an operator's settings, except for the limits per address: here all load comes from one.
 pub struct Service(pub Process);
 
 impl Service {
@@ -96,7 +96,7 @@ impl Service {
         Ok(Self(Process::start(&Self::command(hubspot, &database, port)?, 0, port)?))
     }
 
-    /// The service over a database, as it is started; the admin listener is off.
+    /// Returns the command that starts the service over a database, without the admin listener.
     pub fn command(hubspot: &HubSpot, database: &str, port: u16) -> Result<Command, Failure> {
         let mut command = Command::new(program("hubspot-connect")?);
         command.envs([
@@ -112,7 +112,7 @@ impl Service {
             ("ADMIN_ADDR", "off".to_owned()),
             ("NO_PROXY", "*".to_owned()),
             ("HOST_ORIGINS", HOST.to_owned()),
-            // As long as the pages wait here, they must not be told that their time is up.
+            // The pages that wait here must not time out.
             ("FLOW_TTL_SECONDS", "1800".to_owned()),
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
@@ -123,7 +123,7 @@ impl Service {
         Ok(command)
     }
 
-    /// From exec to the first answer on an existing database: the median of some starts, and the memory afterwards.
+    /// Returns the median time from exec to the first response on an existing database, and the memory afterwards.
     pub async fn cold_starts(
         folder: &Path,
         hubspot: &HubSpot,

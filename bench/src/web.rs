@@ -1,4 +1,4 @@
-//! The web: a connect, a status, pages that wait, a start, each against a bare handler.
+//! The web: a flow, a status, pages that wait, a start, each against a bare handler.
 #![expect(clippy::print_stdout, reason = "the figures go to standard output")]
 
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::report::{Figure, Report};
 use crate::servers::{Floor, HubSpot, Service};
 use crate::{Arguments, Failure, polls};
 
-/// How much memory 1,000 waiting pages may take, and a service that has nothing to do, in MiB.
+/// The goal for the memory in MiB of 1,000 waiting pages, and for that of an idle service.
 const WAITING_MIB: f64 = 20.0;
 const IDLE_MIB: f64 = 20.0;
-/// How much of the flows that slow answers of HubSpot's allow must be reached, in percent.
+/// The goal for the percentage of the flows that slow responses of HubSpot allow.
 const REACHED: f64 = 95.0;
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let load = Load { connections: arguments.connections, time: Duration::from_secs(arguments.seconds) };
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
@@ -31,7 +31,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let service = Service::start(folder.path(), &hubspot)?;
     report.add("start", load.requests(&service.0, "/auth/hubspot/start").await?);
     report.add("whole flow", load.flows(&service.0, "").await?);
-    report.add("status, nobody connected", load.requests(&service.0, "/api/hubspot/status").await?);
+    report.add("status, no connection", load.requests(&service.0, "/api/hubspot/status").await?);
     report.add("status, connected", load.status(&service.0).await?);
     let loaded = service.0.resident_kib()?;
     drop(service);
@@ -40,7 +40,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let waiting = polls::measure(&service, arguments.polls, arguments.polls.min(500)).await?;
     let each = mib(1) * 1000.0 * waiting.kib_each;
     report.note(format!(
-        "{} pages wait for their outcome: {each:.1} MiB for 1,000 of them ({}); from the change to the answer p50 {:.2} ms, p99 {:.2} ms",
+        "{} pages wait for their outcome: {each:.1} MiB for 1,000 of them ({}); from the change to the response p50 {:.2} ms, p99 {:.2} ms",
         arguments.polls,
         verdict(each, WAITING_MIB),
         waiting.percentile(50).as_secs_f64() * 1000.0,
@@ -63,14 +63,14 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
 
     let slow = HubSpot::start(Duration::from_millis(200))?;
     let many = Load { connections: 128, time: load.time.max(Duration::from_secs(5)) };
-    // Three answers of HubSpot's follow one another in a flow: the consent page (it is as slow here as the rest), the
-    // exchange, then introspection and account details at once.
+    // Three responses of HubSpot follow one another in a flow: the consent page (as slow here as the rest), the
+    // exchange, then introspection and account details concurrently.
     let percent = |flows: &Figure| 100.0 * flows.per_second() / (128.0 / (3.0 * 0.2));
     let bare = many.flows(&Floor::start(folder.path(), &slow)?.0, "/floor").await?;
     let flows = many.flows(&Service::start(folder.path(), &slow)?.0, "").await?;
     let reached = percent(&flows);
     report.note(format!(
-        "HubSpot takes 200 ms an answer, 128 connections: {:.0} flows/s, {reached:.1} % of connections / (3 x 200 ms) (goal {REACHED}: {}); the bare flow reaches {:.1} %",
+        "HubSpot takes 200 ms per response, 128 connections: {:.0} flows/s, {reached:.1} % of connections / (3 x 200 ms) (goal {REACHED}: {}); the bare flow reaches {:.1} %",
         flows.per_second(),
         if reached >= REACHED { "met" } else { "MISSED" },
         percent(&bare)

@@ -1,4 +1,4 @@
-//! Backends: they read access tokens of all connections from every replica, through whatever goes wrong there.
+//! Backends that read access tokens of all connections from every replica, through every fault.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,18 +20,18 @@ use crate::plan::{REPLICAS, pick};
 use crate::record::now;
 use crate::users::Environment;
 
-/// How many ask one replica at a time.
+/// The number of concurrent readers per replica.
 const READERS: usize = 3;
-/// No life is asked for that is longer; half of a token's is the most that can be had.
+/// The longest lifetime that is requested: at most half of a token's lifetime can be had.
 const MAX_TTL_SECONDS: u64 = 12;
-/// How often backends look which connections there are.
+/// The interval at which backends list the connections.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// Longer than a frozen replica is silent: what it says when it wakes counts, too.
+/// Longer than any freeze of a replica: its late responses count, too.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
-/// One of so many reads is for a connection that has ended lately.
+/// One of this many reads is for a connection that ended lately.
 const ENDED: u64 = 20;
 
-/// What all backends have in common.
+/// The state that all backends share.
 pub struct Backend {
     environment: Environment,
     web: Arc<Web>,
@@ -39,7 +39,7 @@ pub struct Backend {
     known: Mutex<Known>,
 }
 
-/// What backends know.
+/// The connections and tokens that backends know.
 #[derive(Default)]
 struct Known {
     /// Connections, with their accounts.
@@ -51,7 +51,7 @@ struct Known {
 }
 
 impl Backend {
-    /// Backends with a key of their own. The first replica must be running.
+    /// Creates backends with their own API key. The first replica must be running.
     pub fn new(environment: Environment, web: Arc<Web>) -> Result<Self, Failure> {
         let scopes = "tokens:read,connections:read";
         let key =
@@ -60,7 +60,7 @@ impl Backend {
         Ok(Self { environment, web, key, known: Mutex::default() })
     }
 
-    /// Asks until told to stop.
+    /// Reads tokens until stopped.
     pub async fn ask(self: Arc<Self>, seed: u64, stop: watch::Receiver<bool>) {
         let mut readers = JoinSet::new();
         for number in 0..REPLICAS * READERS {
@@ -81,7 +81,7 @@ impl Backend {
         while readers.join_next().await.is_some() {}
     }
 
-    /// Reads which connections there are. A list that breaks off changes nothing.
+    /// Lists the connections. A list that breaks off changes nothing.
     async fn list(&self) -> Option<()> {
         let (mut listed, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -151,7 +151,7 @@ impl Backend {
         request.send().await.ok()
     }
 
-    /// Writes an answer down as it is; what is to be thought of it the judge says.
+    /// Records a response as it is; the judge evaluates it.
     async fn write_down(&self, response: Response, connection: &str, held: Option<Lent>) -> Option<Answer> {
         let text = |name: header::HeaderName| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         let status = response.status().as_u16();
@@ -186,7 +186,7 @@ impl Backend {
     }
 }
 
-/// What is said of a token. Where nothing is said, nothing that could hold.
+/// Returns what the response says about a token; missing fields become values that cannot hold.
 fn promise(body: &Value, cache_control: &str) -> Promise {
     let expires_at = OffsetDateTime::parse(body["expires_at"].as_str().unwrap_or_default(), &Rfc3339);
     let max_age = cache_control.rsplit_once("max-age=").and_then(|(_, seconds)| seconds.parse::<i64>().ok());

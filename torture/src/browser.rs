@@ -1,5 +1,5 @@
-//! A person's browser, as far as the service can tell: cookies, redirects by hand, the headers that browsers send. It
-//! finds the replicas behind one name, as behind a load balancer.
+//! A user's browser, as far as the service can see it: cookies, redirects by hand, and the headers that browsers send.
+//! It reaches the replicas under one name, as behind a load balancer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,69 +12,69 @@ use test_support::{Cookies, quoted_after};
 /// The listed host page.
 pub const HOST: &str = "http://host.localhost:3000";
 
-/// What the browsers of a run have in common.
+/// The state that the browsers of a run share.
 #[derive(Debug)]
 pub struct Web {
-    /// The one client.
+    /// The HTTP client.
     pub http: Client,
-    /// What the service is called from outside.
+    /// The public URL of the service.
     pub public: String,
-    /// Where each replica serves.
+    /// The port of each replica.
     pub ports: Vec<u16>,
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     /// Its status.
     pub status: u16,
-    /// Where it leads.
+    /// The value of `Location`.
     pub location: String,
     /// Its body.
     pub body: String,
 }
 
-/// One browser: its own cookies.
+/// A browser with its own cookies.
 #[derive(Clone, Debug)]
 pub struct Browser {
     web: Arc<Web>,
     cookies: Cookies,
-    /// Every value that a cookie ever had.
+    /// All values that its cookies ever had.
     pub secrets: BTreeSet<String>,
 }
 
 impl Browser {
-    /// A browser that has been nowhere yet.
+    /// Creates a browser without cookies.
     pub fn new(web: &Arc<Web>) -> Self {
         Self { web: Arc::clone(web), cookies: Cookies::default(), secrets: BTreeSet::new() }
     }
 
-    /// Forgets its cookies.
+    /// Deletes its cookies.
     pub fn forget(&mut self) {
         self.cookies.clear();
     }
 
-    /// As a person navigates, to a path or back from HubSpot. `None` if no answer came.
+    /// Navigates to a path, or back from HubSpot. Returns `None` if no response came.
     pub async fn get(&mut self, replica: usize, path: &str) -> Option<Answer> {
         let path = path.strip_prefix(&self.web.public).unwrap_or(path);
         let request = self.request(Method::GET, replica, path);
         self.send(request).await
     }
 
-    /// Begins a connect; the authorize URL.
+    /// Starts an authorization request and returns the authorize URL.
     pub async fn start(&mut self, replica: usize) -> Option<String> {
         let origin: String = url::form_urlencoded::byte_serialize(HOST.as_bytes()).collect();
         let answer = self.get(replica, &format!("/auth/hubspot/start?origin={origin}")).await?;
         (answer.status == 302).then_some(answer.location)
     }
 
-    /// What the service knows of this browser's connections.
+    /// Returns the status of this browser's connections.
     pub async fn status(&mut self, replica: usize) -> Option<Value> {
         let answer = self.get(replica, "/api/hubspot/status").await?;
         serde_json::from_str(&answer.body).ok().filter(|_| answer.status == 200)
     }
 
-    /// Ends a connection. Whether the service has said that it is ended.
+    /// Disconnects. Returns whether the service confirmed it.
     pub async fn disconnect(&mut self, replica: usize, connection: &str) -> Option<bool> {
         let page = self.get(replica, "/").await?.body;
         let csrf = quoted_after(&page, "data-csrf=\"")?;
@@ -87,7 +87,7 @@ impl Browser {
         Some(self.send(request).await?.status == 200)
     }
 
-    /// Logs out. Whether the service has said so.
+    /// Logs out. Returns whether the service confirmed it.
     pub async fn logout(&mut self, replica: usize) -> Option<bool> {
         let page = self.get(replica, "/logout").await?.body;
         let csrf = quoted_after(&page, "name=\"csrf\" value=\"")?;

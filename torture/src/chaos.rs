@@ -1,4 +1,4 @@
-//! Carries out the plan, and looks after what happens beside it.
+//! Runs the plan and restarts what ends on the way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,46 +18,46 @@ use crate::plan::{Step, Trouble};
 use crate::record::{Record, now};
 use crate::replica::Replica;
 
-/// After so long a load balancer has noticed that a replica does not answer.
+/// The time after which a load balancer notices that a replica does not respond.
 const NOTICED: Duration = Duration::from_secs(10);
 
-/// How long HubSpot keeps back an answer in whose middle something is to happen.
+/// The time for which HubSpot holds a response that a fault is to interrupt.
 const MIDWAY: Duration = Duration::from_millis(1_500);
-/// How long somebody who waits for such a moment waits.
+/// The longest wait for such a response.
 const AIM: Duration = Duration::from_secs(4);
 
-/// The replicas, and what is known of them.
+/// The replicas and their state.
 pub struct Cluster {
     /// The replicas.
     pub replicas: Vec<Replica>,
-    /// Held by whoever makes trouble, but for the long freeze: so at least one replica is always left alone.
+    /// Held by the task that causes a fault, except for the long freeze: at least one replica is always undisturbed.
     turn: Mutex<()>,
-    /// Held by whoever does something to a replica.
+    /// Held by the task that acts on a replica.
     hands: Vec<Mutex<()>>,
-    /// Replicas to which nobody is sent.
+    /// Replicas that receive no requests.
     away: Vec<AtomicBool>,
-    /// Whom they ask.
+    /// The simulated HubSpot that they call.
     pub hubspot: Arc<FakeHubSpot>,
-    /// What happens is written down here.
+    /// The record of the run.
     pub record: Record,
 }
 
 impl Cluster {
-    /// Replicas that are yet to be started.
+    /// Creates a cluster of replicas that are not started yet.
     pub fn new(replicas: Vec<Replica>, hubspot: Arc<FakeHubSpot>, record: Record) -> Self {
         let hands = replicas.iter().map(|_| Mutex::default()).collect();
         let away = replicas.iter().map(|_| AtomicBool::default()).collect();
         Self { replicas, turn: Mutex::default(), hands, away, hubspot, record }
     }
 
-    /// The replica to which a load balancer would send somebody who would like this one.
+    /// Returns the replica that a load balancer would select for a client of this one.
     pub fn near(&self, wanted: usize) -> usize {
         let all = self.replicas.len();
         let open = |replica: &usize| !self.away[*replica].load(Ordering::Relaxed);
         (0..all).map(|more| (wanted + more) % all).find(open).unwrap_or(wanted % all)
     }
 
-    /// Starts all of them.
+    /// Starts all replicas.
     pub async fn start(&self) -> Result<(), Failure> {
         for replica in &self.replicas {
             self.record.start(replica).await?;
@@ -128,8 +128,8 @@ impl Cluster {
         }
     }
 
-    /// Lets HubSpot carry out refreshes and keep their answers back, and waits until it has some of this replica's. If
-    /// there are none for a while, what is to happen happens all the same.
+    /// Holds the responses to refreshes and waits until HubSpot has processed one of this replica. Without one, the
+    /// fault happens after a while all the same.
     async fn aim(&self, replica: &Replica) {
         self.hubspot.clear_script();
         self.hubspot.script(Rule::times(Kind::Refresh, 30, Fault::DelayAfterIssue(MIDWAY)));
@@ -147,7 +147,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Tells a replica to stop, mends its lines after a while, and waits for its end.
+    /// Sends a replica SIGTERM, repairs its lines after a while, and waits for its end.
     async fn stop(&self, replica: &Replica, mended_after: Duration) -> Result<(), Failure> {
         let at = now();
         replica.signal(Signal::TERM)?;
@@ -174,7 +174,7 @@ impl Cluster {
         self.record.cut(replica.index, database, since);
     }
 
-    /// Starts anew what has ended although nobody told it to.
+    /// Restarts replicas that ended without being stopped.
     async fn revive(&self) -> Result<(), Failure> {
         for replica in &self.replicas {
             let Ok(_hand) = self.hands[replica.index].try_lock() else { continue };
@@ -196,7 +196,7 @@ impl Cluster {
     }
 }
 
-/// Carries out a plan. It ends when the last trouble is over.
+/// Runs a plan. It ends when the last fault is over.
 pub async fn carry_out(cluster: Arc<Cluster>, plan: Vec<Step>) -> Result<(), Failure> {
     let (began, mut in_flight) = (Instant::now(), JoinSet::new());
     for step in plan {
@@ -210,13 +210,13 @@ pub async fn carry_out(cluster: Arc<Cluster>, plan: Vec<Step>) -> Result<(), Fai
     Ok(())
 }
 
-/// Looks once a second at what can be seen from outside. It never ends by itself.
+/// Samples once a second what can be seen from outside. It never ends by itself.
 pub async fn watch(cluster: &Cluster, database: &Database) -> Result<(), Failure> {
     loop {
         cluster.revive().await?;
         cluster.weigh();
         cluster.record.drain(&cluster.hubspot);
-        // The moment before the look: whatever comes later is later than what is seen.
+        // Taken before the query: whatever comes later is later than what the query sees.
         let needs_reauth = database.needs_reauth(now()).await?;
         let mismatches = database.mismatches().await?;
         cluster.record.seen(needs_reauth, mismatches);

@@ -1,4 +1,4 @@
-//! How long an answer of HubSpot's takes until it is written: from HubSpot's record to the line in the replica's log.
+//! The time from a response of HubSpot to its commit: from HubSpot's record to the line in the replica's log.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::history::Call;
 
-/// A line of a log that is of interest here.
+/// A log line that matters here.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
-    /// A connection of this account was made.
+    /// A connection of this account was created.
     Connected { connection: String, hub: u64 },
-    /// A connection's new tokens were written at that moment.
+    /// A connection's new tokens were stored at that time.
     Refreshed { connection: String, at: i64 },
 }
 
-/// The spans in milliseconds, given each replica's log and the calls to HubSpot.
+/// Returns the spans in milliseconds, given each replica's log and the calls to HubSpot.
 pub fn spans(logs: &[String], calls: &[Call]) -> Vec<i64> {
     let logs: Vec<Vec<Line>> = logs.iter().map(|log| log.lines().filter_map(read).collect()).collect();
     let hubs: HashMap<_, _> = logs
@@ -49,7 +49,7 @@ pub fn spans(logs: &[String], calls: &[Call]) -> Vec<i64> {
 }
 
 fn read(line: &str) -> Option<Line> {
-    // Most lines are something else, and reading them would take longer than all the rest.
+    // Most lines are something else, and parsing them would take longer than all the rest.
     let refreshed = line.contains(r#""message":"refreshed""#);
     if !refreshed && !line.contains(r#""message":"connected""#) {
         return None;
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_from_the_answer_to_the_line_of_the_same_replica_and_account() {
+    fn spans_match_response_and_log_line_of_one_replica_and_account() {
         let log = |replica: usize| {
             let connected = r#"{"timestamp":"2026-11-21T10:00:00.000000Z","message":"connected","connection":"a","portal":7}"#;
             let refreshed =

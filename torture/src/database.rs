@@ -1,4 +1,4 @@
-//! The database of a run: made for it, and read behind the replicas' back, never written.
+//! The database of a run: created for it, and only read beside the replicas.
 
 use hubspot_connect::domain::random::Random;
 use sea_orm::{
@@ -11,7 +11,7 @@ use crate::history::{AuthRequest, Connection, NeedsReauth, Stored};
 
 /// A database that exists for one run.
 pub struct Database {
-    /// How it is reached.
+    /// Its URL.
     pub url: Url,
     name: String,
     admin: DatabaseConnection,
@@ -19,7 +19,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes one on a server.
+    /// Creates one on a server.
     pub async fn create(server: &str) -> Result<Self, Failure> {
         let name = format!("torture_{}", Random::system().uuid().simple());
         let admin = Orm::connect(server).await?;
@@ -30,14 +30,14 @@ impl Database {
         Ok(Self { url, name, admin, db })
     }
 
-    /// Removes it.
+    /// Drops it.
     pub async fn remove(self) -> Result<(), Failure> {
         self.db.close().await?;
         self.admin.execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
         Ok(())
     }
 
-    /// Everything that the judge looks at.
+    /// Returns everything that the judge evaluates.
     pub async fn stored(&self) -> Result<Stored, Failure> {
         Ok(Stored {
             connections: self.connections().await?,
@@ -47,7 +47,7 @@ impl Database {
         })
     }
 
-    /// The connections, each with its jobs: one statement sees one moment.
+    /// Returns the connections, each with its jobs; one statement, so that both are of the same moment.
     pub async fn connections(&self) -> Result<Vec<Connection>, DbErr> {
         let sql = "SELECT id, state, refresh_fingerprint, obtained_at, COUNT(connection_id) AS jobs, \
                    COALESCE(MAX(strikes), 0) AS strikes FROM token LEFT JOIN token_refresh_job ON connection_id = id \
@@ -65,14 +65,14 @@ impl Database {
         self.all(sql, read).await
     }
 
-    /// Jobs without an active connection.
+    /// Returns jobs without an active connection.
     async fn spare_jobs(&self) -> Result<Vec<String>, DbErr> {
         let sql = "SELECT connection_id FROM token_refresh_job WHERE NOT EXISTS \
                    (SELECT 1 FROM token WHERE id = connection_id AND state = 'active')";
         self.all(sql, |row| row.try_get("", "connection_id")).await
     }
 
-    /// Connections that need their person.
+    /// Returns connections in `needs_reauth`.
     pub async fn needs_reauth(&self, at: i64) -> Result<Vec<NeedsReauth>, DbErr> {
         let sql = "SELECT id, refresh_fingerprint FROM token WHERE state = 'needs_reauth'";
         let read = |row: &QueryResult| {
@@ -85,7 +85,7 @@ impl Database {
         self.all(sql, read).await
     }
 
-    /// What contradicts itself at this moment: jobs and connections that do not match.
+    /// Returns contradictions at this moment: jobs and connections that do not match.
     pub async fn mismatches(&self) -> Result<Vec<String>, DbErr> {
         let sql = "SELECT COALESCE(id, connection_id) AS id, state FROM token FULL JOIN token_refresh_job \
                    ON connection_id = id WHERE (id IS NULL OR connection_id IS NULL OR state <> 'active') \

@@ -1,4 +1,4 @@
-//! What has happened in a run: all that the judge is given. Moments are milliseconds since 1970.
+//! The history of a run: all that the judge gets. Times are milliseconds since 1970.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,57 +6,57 @@ use fake_hubspot::{AccessToken, Kind};
 
 use crate::plan::Step;
 
-/// Everything that has happened.
+/// Everything that happened in a run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// How the replicas were set.
+    /// The settings of the replicas.
     pub rules: Rules,
     /// Calls to HubSpot, oldest first.
     pub calls: Vec<Call>,
-    /// Processes, in the order in which they were started.
+    /// Processes, in the order of their starts.
     pub lives: Vec<Life>,
-    /// What went wrong, and when it began.
+    /// The faults, each with its start.
     pub troubles: Vec<(i64, Step)>,
-    /// Times in which a process stood still.
+    /// The spans in which a process was stopped.
     pub freezes: Vec<Freeze>,
-    /// Times in which a line did not carry.
+    /// The spans in which a line was cut.
     pub cuts: Vec<Cut>,
-    /// Attempts to connect that a person began.
+    /// Authorization requests that users started.
     pub starts: Vec<Start>,
-    /// Connections that a person has ended, and was told so.
+    /// Connections that users ended, confirmed by the service.
     pub disconnects: Vec<Disconnect>,
-    /// Connections whose person was told that they are active.
+    /// Connections that the service reported as active to their users.
     pub connects: Vec<Connect>,
-    /// What backends have asked for.
+    /// The token requests of backends.
     pub reads: Vec<Read>,
-    /// Since when everything was at rest and backends asked on, if it came to that.
+    /// The time since which everything was at rest while backends kept reading, if that state was reached.
     pub rest: Option<i64>,
-    /// Connections that were seen to need their person, with the refresh token they had then.
+    /// Connections that were seen in `needs_reauth`, with the refresh token they had then.
     pub needs_reauth: Vec<NeedsReauth>,
-    /// The most memory that each replica was seen to use, in KiB.
+    /// The peak resident memory of each replica, in KiB.
     pub resident_kib: Vec<u64>,
-    /// How long answers of HubSpot's took until they were written, in milliseconds.
+    /// The times from HubSpot's responses to their commits, in milliseconds.
     pub commit_ms: Vec<i64>,
-    /// Looks into the database during the run at which jobs and connections did not match.
+    /// Samples of the database during the run in which jobs and connections did not match.
     pub mismatches: Vec<String>,
-    /// Places in the logs where a secret stands.
+    /// Places in the logs that contain a secret.
     pub leaks: Vec<String>,
-    /// What stood in the database in the end.
+    /// The content of the database at the end.
     pub stored: Stored,
-    /// Grants that were alive at HubSpot in the end.
+    /// Grants that were alive at HubSpot at the end.
     pub grants: Vec<Living>,
-    /// Whether everything came to rest in time; what did not, if not.
+    /// The description of what did not come to rest in time, if anything.
     pub unsettled: Option<String>,
 }
 
-/// How the replicas were set.
+/// The settings of the replicas.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// REFRESH_MAX_IN_FLIGHT: of those that are due, and again of those that a backend waits for.
+    /// REFRESH_MAX_IN_FLIGHT: for due refreshes, and as many again for those that backends wait for.
     pub max_in_flight: usize,
-    /// How long an access token lives.
+    /// The lifetime of an access token.
     pub life_ms: i64,
-    /// The earliest moment of a refresh, as a share of that life: backends may ask for the other half.
+    /// The earliest time of a refresh, as a share of that lifetime: backends may request the other half.
     pub window_from: f64,
 }
 
@@ -69,17 +69,17 @@ impl Default for Rules {
 /// A call to HubSpot.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// When it arrived.
+    /// The time of its arrival.
     pub at: i64,
-    /// When it was answered, or given up by HubSpot.
+    /// The time of the response, or of HubSpot's giving up.
     pub answered: Option<i64>,
-    /// What it wanted.
+    /// The kind of call.
     pub kind: Kind,
-    /// Through whose line it came.
+    /// The replica through whose line it came.
     pub replica: Option<usize>,
-    /// The account it was about.
+    /// The account.
     pub hub: Option<u64>,
-    /// The grant it was about.
+    /// The grant.
     pub grant: Option<u32>,
     /// The fingerprint of the refresh token that was presented.
     pub fingerprint: Option<String>,
@@ -87,49 +87,49 @@ pub struct Call {
     pub presented: Option<u32>,
     /// The generation of the refresh token that was issued.
     pub issued: Option<u32>,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: Option<u16>,
-    /// Another call with the same refresh token was under way.
+    /// Whether another call with the same refresh token was in progress.
     pub overlapping: bool,
-    /// The refresh token had been replaced.
+    /// Whether the refresh token had been replaced.
     pub superseded: bool,
 }
 
 /// A process of the service, from its start to its end.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// Which replica.
+    /// The replica.
     pub replica: usize,
-    /// When it was started.
+    /// The time of its start.
     pub from: i64,
-    /// When it said that it is ready.
+    /// The time at which it reported to be ready.
     pub ready: Option<i64>,
-    /// Its end, if it has come.
+    /// Its end, if it has ended.
     pub end: Option<End>,
 }
 
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// When the signal was sent, or when the end was noticed if there was none.
+    /// The time of the signal, or of the discovery of the end if there was none.
     pub at: i64,
-    /// How it came.
+    /// The reason.
     pub how: EndReason,
 }
 
-/// How a process has ended.
+/// The reason for the end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// By SIGKILL.
+    /// SIGKILL.
     Killed,
-    /// By SIGTERM, of its own accord, so long after the signal.
+    /// A clean exit after SIGTERM.
     Stopped {
-        /// How long it took to finish what was under way.
+        /// The time it took to finish the work in progress.
         took_ms: i64,
-        /// Whether it said that all went well.
+        /// Whether it reported success.
         well: bool,
     },
-    /// Nobody told it to.
+    /// An end without a signal of the run.
     Crashed,
 }
 
@@ -137,94 +137,94 @@ impl Display for EndReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Killed => f.write_str("killed"),
-            Self::Stopped { well: true, .. } => f.write_str("told to stop"),
-            Self::Stopped { well: false, .. } => f.write_str("told to stop, in vain"),
+            Self::Stopped { well: true, .. } => f.write_str("stopped"),
+            Self::Stopped { well: false, .. } => f.write_str("stopped, with an error"),
             Self::Crashed => f.write_str("ended by itself"),
         }
     }
 }
 
-/// A time in which a process stood still (SIGSTOP to SIGCONT).
+/// A span in which a process was stopped (SIGSTOP to SIGCONT).
 #[derive(Clone, Copy, Debug)]
 pub struct Freeze {
-    /// Which replica.
+    /// The replica.
     pub replica: usize,
-    /// Since when.
+    /// The start.
     pub from: i64,
-    /// Until when.
+    /// The end.
     pub to: i64,
 }
 
-/// A time in which a line did not carry.
+/// A span in which a line was cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
-    /// Whose line.
+    /// The replica.
     pub replica: usize,
-    /// To the database, or else to HubSpot.
+    /// Whether it is the line to the database, else the one to HubSpot.
     pub database: bool,
-    /// Since when.
+    /// The start.
     pub from: i64,
-    /// Until when.
+    /// The end.
     pub to: i64,
 }
 
-/// An attempt to connect that a person began.
+/// An authorization request that a user started.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// When.
+    /// The time.
     pub at: i64,
     /// The flow's id.
     pub flow: String,
 }
 
-/// A connection that a person has ended.
+/// A connection that a user ended.
 #[derive(Clone, Debug)]
 pub struct Disconnect {
-    /// When the person was told so.
+    /// The time of the confirmation.
     pub at: i64,
-    /// Which.
+    /// The connection.
     pub connection: String,
 }
 
-/// A connection whose person was told that it is active.
+/// A connection that was reported as active to its user.
 #[derive(Clone, Debug)]
 pub struct Connect {
-    /// When the person was told so.
+    /// The time of the report.
     pub at: i64,
-    /// Which.
+    /// The connection.
     pub connection: String,
 }
 
-/// A backend has asked for an access token.
+/// A backend's request for an access token.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// When it asked.
+    /// The time of the request.
     pub at: i64,
-    /// When it was answered.
+    /// The time of the response.
     pub answered: i64,
-    /// Whom it asked.
+    /// The replica.
     pub replica: usize,
-    /// For which connection.
+    /// The connection.
     pub connection: String,
     /// The account of that connection.
     pub hub: Option<u64>,
-    /// How much life it asked for.
+    /// The requested lifetime.
     pub min_ttl_ms: i64,
-    /// What it got.
+    /// The response.
     pub answer: Answer,
 }
 
-/// What a backend got that has asked for an access token.
+/// The response to a backend's request for an access token.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// 200.
     Lent {
         /// The token.
         token: Lent,
-        /// What was said of it.
+        /// The statements about it.
         promise: Promise,
     },
-    /// 304: the token of an earlier answer is still as good.
+    /// 304: the token of an earlier response is still valid for long enough.
     Unchanged(Lent),
     /// Another status.
     Refused {
@@ -232,86 +232,86 @@ pub enum Answer {
         status: u16,
         /// The code of the problem.
         code: String,
-        /// Whether it says when to come back.
+        /// Whether it has `Retry-After`.
         retry_after: bool,
     },
-    /// The connection broke, or nothing came for very long.
+    /// The connection broke, or no response came for very long.
     Silence,
 }
 
-/// A token that was lent.
+/// A token that was returned.
 #[derive(Clone, Copy, Debug)]
 pub struct Lent {
-    /// What HubSpot knows of it; `None` if it was never given out there.
+    /// HubSpot's record of it; `None` if it was never issued there.
     pub known: Option<AccessToken>,
-    /// Its generation, as the service tells it.
+    /// Its generation according to the service.
     pub generation: i64,
 }
 
-/// What the service says of a token that it lends.
+/// The service's statements about a token that it returns.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
-    /// When it expires.
+    /// The time of its expiry.
     pub expires_at: i64,
-    /// How long it still lives.
+    /// Its remaining lifetime.
     pub expires_in_ms: i64,
-    /// How long it may be kept without asking again.
+    /// The time for which it may be cached.
     pub fresh_for_ms: i64,
-    /// Whether it is said to live for less than was asked for.
+    /// Whether it has a warning that it lives shorter than requested.
     pub is_short: bool,
 }
 
-/// A connection that was seen to need its person.
+/// A connection that was seen in `needs_reauth`.
 #[derive(Clone, Debug)]
 pub struct NeedsReauth {
-    /// When it was seen.
+    /// The time at which it was seen.
     pub at: i64,
-    /// Which.
+    /// The connection.
     pub connection: String,
     /// The fingerprint of the refresh token it had.
     pub fingerprint: String,
 }
 
-/// What stands in the database.
+/// The content of the database.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// The connections.
     pub connections: Vec<Connection>,
     /// Jobs whose connection is not active.
     pub spare_jobs: Vec<String>,
-    /// Revocations that are still to be done.
+    /// The number of queued revocations.
     pub revocations: i64,
-    /// The attempts to connect.
+    /// The authorization requests.
     pub auth_requests: Vec<AuthRequest>,
 }
 
 /// A stored connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Which.
+    /// Its id.
     pub id: String,
     /// `active`, `needs_reauth` or `integrity_error`.
     pub state: String,
     /// The fingerprint of its refresh token.
     pub fingerprint: String,
-    /// When its tokens were received.
+    /// The time at which its tokens were received.
     pub obtained_at: i64,
-    /// How many jobs it has.
+    /// The number of its jobs.
     pub jobs: i64,
-    /// How often in a row HubSpot has refused its refresh token.
+    /// The number of consecutive `invalid_grant` responses.
     pub strikes: i64,
 }
 
-/// A stored attempt to connect.
+/// A stored authorization request.
 #[derive(Clone, Debug)]
 pub struct AuthRequest {
     /// The flow's id.
     pub flow: String,
-    /// How far it has come.
+    /// Its status.
     pub status: String,
-    /// When its code was taken for the exchange.
+    /// The time at which its code was taken for the exchange.
     pub consumed_at: Option<i64>,
-    /// Until when it was awaited.
+    /// The time of its expiry.
     pub expires_at: i64,
     /// The connection it led to.
     pub connection: Option<String>,
@@ -329,15 +329,15 @@ pub struct Living {
 }
 
 impl Life {
-    /// When it was killed, if it was.
+    /// Returns the time at which it was killed, if it was.
     pub fn killed(&self) -> Option<i64> {
         self.end.filter(|end| end.how == EndReason::Killed).map(|end| end.at)
     }
 }
 
 impl History {
-    /// The process that made a call. What a dying process has sent may arrive a little later; the next one of the same
-    /// replica is not started before that.
+    /// Returns the process that made a call. A call that a dying process sent may arrive a little later; the next
+    /// process of the same replica is not started before that.
     pub fn maker(&self, call: &Call) -> Option<(usize, &Life)> {
         let replica = call.replica?;
         self.lives.iter().enumerate().rev().find(|(_, life)| life.replica == replica && life.from <= call.at)

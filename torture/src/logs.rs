@@ -1,20 +1,21 @@
-//! Looks for secrets in the logs of the replicas.
+//! The search for secrets in the logs of the replicas.
 
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Shorter words stand in logs for other reasons.
+/// The shortest word that counts as a secret: shorter ones occur in logs for other reasons.
 const SHORTEST: usize = 16;
-/// An access token has 300 characters, and everything that is sealed has more; nothing else in a log is this long.
+/// The length from which every word counts as a secret: an access token has 300 characters, and everything encrypted
+/// has more; nothing else in a log is this long.
 const TOO_LONG: usize = 200;
 /// The length of a refresh token, `na1-` and a UUID.
 const REFRESH_TOKEN: usize = 40;
 
-/// What must not be in a log, by words.
+/// The words that no log may contain.
 pub struct Secrets(HashSet<String>);
 
 impl Secrets {
-    /// The words of these texts.
+    /// Collects the words of these texts.
     pub fn new(texts: impl IntoIterator<Item = String>) -> Self {
         let long = |text: String| {
             let found: Vec<_> =
@@ -24,7 +25,7 @@ impl Secrets {
         Self(texts.into_iter().flat_map(long).collect())
     }
 
-    /// Where in a log a secret stands: the line's number and a word to it, never the secret.
+    /// Returns the places in a log that contain a secret: the line's number and a description, never the secret.
     pub fn search(&self, name: &Path, log: &str) -> Vec<String> {
         let suspicion = |line| words(line).find_map(|word| self.suspicion(word));
         let found = log.lines().enumerate().filter_map(|(number, line)| Some((number + 1, suspicion(line)?)));
@@ -37,7 +38,7 @@ impl Secrets {
             _ if word.len() == REFRESH_TOKEN && word.starts_with("na1-") => {
                 Some("looks like a refresh token")
             }
-            _ if word.starts_with("gAAAA") => Some("looks like something sealed"),
+            _ if word.starts_with("gAAAA") => Some("looks like a ciphertext"),
             _ if word.len() > TOO_LONG => Some("looks like an access token"),
             _ => None,
         }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_found_wherever_it_stands_and_is_not_repeated() {
+    fn secrets_are_found_everywhere_and_not_repeated() {
         let secrets = Secrets::new(["postgres://u:0123456789abcdef0123@h/db".to_owned(), "short".to_owned()]);
         let text = "all is well, short\npassword=0123456789abcdef0123,\ntoken na1-01234567-0123-0123-0123-0123456789ab\n";
         let found = secrets.search(Path::new("log"), text);

@@ -1,14 +1,14 @@
-//! Kills, freezes and cuts off replicas of the service while they refresh, and judges that no refresh token is lost and
-//! that whoever reads an access token gets one that works.
+//! Kills, freezes and cuts off replicas of the service while they refresh, and checks that no refresh token is lost and
+//! that every access token that is read works.
 //!
-//! Three real processes serve from one PostgreSQL database, each behind lines to the database and to a simulated HubSpot
-//! that can be cut. The HubSpot replaces refresh tokens at every use and refuses old ones, so whatever is lost shows.
-//! What goes wrong is drawn from a seed ([`plan`], [`noise`], [`users`], [`backend`]); what happens is written down ([`history`]);
-//! what must hold of it stands in [`judge`].
+//! Three real processes serve from one PostgreSQL database, each behind lines to the database and to a simulated
+//! HubSpot that can be cut. The HubSpot rotates refresh tokens at every use and refuses old ones, so every loss shows.
+//! The faults are drawn from a seed ([`plan`], [`noise`], [`users`], [`backend`]); the events are recorded
+//! ([`history`]); the invariants are in [`judge`].
 //!
-//! Not done here: clocks that differ between replicas. Real processes share the clock of the machine; the tests of the
-//! service run replicas with clocks of their own in one process.
-#![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
+//! Clocks that differ between replicas are not covered: real processes share the clock of the machine. The tests of the
+//! service run replicas with separate clocks in one process.
+#![expect(clippy::print_stdout, reason = "a command-line program prints to standard output")]
 
 mod backend;
 mod browser;
@@ -38,22 +38,22 @@ use history::History;
 use plan::{LONG_FREEZE_MS, pick};
 use report::Report;
 
-/// Why a run cannot be made.
+/// An error that stops a run.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Kills, freezes and cuts off replicas of the service, and judges that no refresh token is lost.
+/// Kill, freeze and cut off replicas of the service, and check that no refresh token is lost.
 #[derive(Debug, Parser)]
 pub struct Arguments {
-    /// The duration of the faults, in minutes
+    /// Minutes of faults
     #[arg(long, conflicts_with = "seconds")]
     minutes: Option<u64>,
-    /// The duration of the faults, in seconds; at least until the end of the long freeze
+    /// Seconds of faults; at least until the long freeze ends
     #[arg(long, default_value_t = 180)]
     seconds: u64,
-    /// The seed of the faults; the same seed repeats them
+    /// Seed of the faults; the same seed draws the same faults
     #[arg(long)]
     seed: Option<u64>,
-    /// The number of connections
+    /// Number of connections
     #[arg(long, default_value_t = 200)]
     connections: usize,
     /// End faults that leave leases early, and do not wait for second refusals
@@ -62,7 +62,7 @@ pub struct Arguments {
     /// List every fault even if no invariant is broken
     #[arg(long)]
     verbose: bool,
-    /// The service; the binary beside this one if omitted
+    /// The service; by default the binary beside this one
     #[arg(long)]
     program: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ pub struct Arguments {
 impl Arguments {
     fn length_ms(&self) -> u64 {
         let seconds = self.minutes.map_or(self.seconds, |minutes| 60 * minutes);
-        // The long freeze begins two seconds in.
+        // The long freeze starts after two seconds.
         (1000 * seconds).max(LONG_FREEZE_MS + 3_000)
     }
 
@@ -82,7 +82,7 @@ impl Arguments {
         if path.exists() {
             Ok(path)
         } else {
-            Err(format!("{} is not built; use `cargo xtask torture`", path.display()).into())
+            Err(format!("{} is not built; run `cargo xtask torture`", path.display()).into())
         }
     }
 }
@@ -121,7 +121,7 @@ fn make(arguments: &Arguments, seed: u64, folder: &TempDir) -> Result<History, F
     runtime.block_on(async {
         tokio::select! {
             history = run::run(arguments, seed, folder.path(), |line| println!("    {line}")) => history,
-            // Whoever gives up leaves no process behind, stopped ones least of all.
+            // An aborted run leaves no process behind, stopped ones least of all.
             () = interrupted() => Err("interrupted".into()),
         }
     })
@@ -141,7 +141,7 @@ async fn interrupted() {
 }
 
 fn give_up(why: &Failure, folder: Option<TempDir>, again: &str) -> ExitCode {
-    println!("\n    the run has failed: {why}; again: {again}");
+    println!("\n    the run failed: {why}; again: {again}");
     if let Some(folder) = folder {
         println!("    the logs of the replicas are in {}", folder.keep().display());
     }

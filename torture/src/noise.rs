@@ -1,7 +1,7 @@
-//! How HubSpot fares: slow at times, out of order at times.
+//! The faults of HubSpot itself: slow responses and errors.
 //!
-//! Left out on purpose are faults that carry out a refresh and then lose the answer. HubSpot has then replaced the
-//! refresh token, and nobody but HubSpot knows the new one: no client can survive that, so it would show nothing.
+//! Faults that process a refresh and then lose the response are left out on purpose. HubSpot has then rotated the
+//! refresh token, and only HubSpot knows the new one: no client can survive that, so it would show nothing.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use crate::plan::pick;
 
-/// Orders faults, some each second. They are used up one after the other, so which call goes wrong and how is drawn from
-/// the seed; only when it comes is not. It never ends by itself.
+/// Scripts a few faults each second. They apply one after the other, so the seed determines which call fails and how;
+/// only the time differs. It never ends by itself.
 pub async fn make(hubspot: &FakeHubSpot, seed: u64) {
     let random = Random::seeded(seed);
     loop {
@@ -38,7 +38,7 @@ fn fault(random: &Random) -> Fault {
     };
     match pick(random, 10) {
         0..=2 => Fault::Delay(slowly()),
-        // Carried out at once, told later: a kill in between costs a refresh token.
+        // Processed at once, answered later: a kill in between loses a refresh token.
         3..=4 => Fault::DelayAfterIssue(slowly()),
         5 => status(500, Vec::new()),
         6 => status(503, Vec::new()),

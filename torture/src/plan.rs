@@ -1,61 +1,61 @@
-//! What is to go wrong and when: drawn from the seed before the run begins, so that it can be repeated.
+//! The plan of a run: the faults and their times, drawn from the seed before the run so that it can be repeated.
 
 use hubspot_connect::domain::random::Random;
 
-/// How many replicas there are.
+/// The number of replicas.
 pub const REPLICAS: usize = 3;
-/// Longer than the lease of a claimed refresh, which is a minute.
+/// Longer than the lease of an acquired refresh, which is a minute.
 pub const LONG_FREEZE_MS: u64 = 65_000;
-/// When the long freeze begins: early, so that a short run contains all of it.
+/// The start of the long freeze: early, so that a short run contains all of it.
 const LONG_FREEZE_FROM_MS: u64 = 2_000;
-/// Between two troubles of one replica: time to start again and to do some work.
+/// The time between two faults of one replica: enough to start again and to do some work.
 const REST_MS: u64 = 4_000;
 
-/// Something that goes wrong with one replica.
+/// A fault of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// SIGKILL, then a new start.
+    /// SIGKILL, then a restart.
     Kill,
-    /// SIGKILL in the middle of refreshes that HubSpot has carried out and not answered yet.
+    /// SIGKILL in the middle of refreshes that HubSpot has processed and not answered yet.
     KillMidway,
     /// SIGKILL while the line to the database is cut.
     KillCutOff,
-    /// SIGTERM, then a new start.
+    /// SIGTERM, then a restart.
     Stop,
-    /// SIGTERM in the middle of refreshes that HubSpot has carried out and not answered yet.
+    /// SIGTERM in the middle of refreshes that HubSpot has processed and not answered yet.
     StopMidway,
-    /// SIGTERM while the line to the database is cut; it comes back while the process is on its way out.
+    /// SIGTERM while the line to the database is cut; the line is restored while the process shuts down.
     StopCutOff,
-    /// SIGSTOP, later SIGCONT.
+    /// SIGSTOP, then SIGCONT.
     Freeze,
     /// SIGSTOP in the middle of refreshes, for longer than a lease.
     LongFreeze,
-    /// The line to the database: connections closed, new ones refused.
+    /// The line to the database is cut: connections are closed, new ones refused.
     CutDatabase,
-    /// The line to the database: bytes held back.
+    /// The line to the database stalls: bytes are held.
     StallDatabase,
-    /// The line to HubSpot: nothing new goes out. What HubSpot has been asked it answers.
+    /// The line to HubSpot is cut for new requests; responses still arrive.
     CutHubSpot,
-    /// The line to HubSpot: requests held back.
+    /// The line to HubSpot stalls: requests are held.
     StallHubSpot,
 }
 
-/// A trouble at its time.
+/// A fault with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// When it begins, since the beginning of the chaos.
+    /// The start, relative to the start of the faults.
     pub at_ms: u64,
-    /// Whose trouble it is.
+    /// The replica.
     pub replica: usize,
-    /// What goes wrong.
+    /// The fault.
     pub trouble: Trouble,
-    /// How long it goes wrong.
+    /// The duration.
     pub for_ms: u64,
 }
 
-/// What is drawn, with its weight, and how long it lasts. A request to HubSpot that is held back, answered late and
-/// frozen on top must still be younger than the 20 seconds after which the service gives a call up: an answer that comes
-/// later is lost to any client.
+/// The faults with their weights and durations. A request to HubSpot that is held, answered late and frozen on top must
+/// still be younger than the 20 seconds after which the service gives up a call: a later response is lost to any
+/// client.
 const MENU: [(Trouble, u32, (u64, u64)); 11] = [
     (Trouble::Kill, 4, (0, 2_000)),
     (Trouble::KillMidway, 3, (0, 2_000)),
@@ -70,7 +70,7 @@ const MENU: [(Trouble, u32, (u64, u64)); 11] = [
     (Trouble::StallHubSpot, 2, (1_000, 5_000)),
 ];
 
-/// What every run has, however short it is: these come first.
+/// The first faults of every run, so that even a short one has them.
 const OPENING: [(Trouble, u64); 4] = [
     (Trouble::KillMidway, 500),
     (Trouble::StopCutOff, 3_000),
@@ -79,8 +79,8 @@ const OPENING: [(Trouble, u64); 4] = [
 ];
 
 impl Trouble {
-    /// Whether it may leave a claimed refresh behind, which nobody else takes up before its lease of a minute has run
-    /// out.
+    /// Returns whether the fault may leave an acquired refresh behind, which no other replica acquires before its lease
+    /// of a minute has expired.
     fn leaves_leases(self) -> bool {
         matches!(
             self,
@@ -89,11 +89,11 @@ impl Trouble {
     }
 }
 
-/// The whole plan of a run.
+/// Draws the whole plan of a run.
 ///
-/// The long freeze comes first. From then on exactly one of the replicas that are not in that freeze is in trouble at a
-/// time, so at least one is always left alone. In a hurry, what leaves leases behind ends early, so that nobody has to
-/// wait for them at the end.
+/// The long freeze comes first. From then on exactly one of the replicas outside that freeze has a fault at a time, so
+/// at least one is always undisturbed. In a hurried run, faults that leave leases end early, so that the end of the run
+/// does not wait for them.
 pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
     let random = Random::seeded(seed);
     let frozen = pick(&random, REPLICAS as u64) as usize;
@@ -128,7 +128,7 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
     }
 }
 
-/// An even choice of `0..below`.
+/// Draws a number of `0..below` with equal chances.
 pub fn pick(random: &Random, below: u64) -> u64 {
     // Below the bound by construction, and far below what a double holds exactly.
     (random.unit() * below as f64) as u64
@@ -151,13 +151,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_draws_the_same_plan_and_another_one_another() {
+    fn plans_depend_only_on_the_seed() {
         assert_eq!(draw(7, 300_000, false), draw(7, 300_000, false));
         assert_ne!(draw(7, 300_000, false), draw(8, 300_000, false));
     }
 
     #[test]
-    fn one_replica_is_always_left_alone_and_every_run_begins_with_a_freeze_longer_than_a_lease() {
+    fn one_replica_is_undisturbed_and_runs_start_with_a_freeze_longer_than_a_lease() {
         for seed in 0..50 {
             let plan = draw(seed, 600_000, false);
             assert_eq!((plan[0].trouble, plan[0].for_ms), (Trouble::LongFreeze, LONG_FREEZE_MS));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_has_one_trouble_at_a_time() {
+    fn replicas_have_one_fault_at_a_time() {
         for seed in 0..50 {
             let plan = draw(seed, 600_000, false);
             for (at, step) in plan.iter().enumerate() {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_has_every_kind_of_trouble() {
+    fn long_runs_have_every_kind_of_fault() {
         let plan = draw(1, 1_800_000, false);
         for (trouble, _, _) in MENU {
             assert!(plan.iter().any(|step| step.trouble == trouble), "{trouble:?}");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_hurry_no_lease_is_left_behind_late() {
+    fn hurried_runs_leave_no_late_lease() {
         for seed in 0..50 {
             let late = draw(seed, 69_000, true).into_iter().filter(|step| step.at_ms > 24_000);
             assert!(late.clone().all(|step| !step.trouble.leaves_leases()), "{seed}");

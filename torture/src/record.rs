@@ -1,4 +1,4 @@
-//! Writes down what happens while it happens.
+//! The record of events while they happen.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,31 +18,31 @@ use crate::replica::Replica;
 /// The record of a run.
 pub struct Record {
     history: Mutex<History>,
-    /// Secrets that must be in no log.
+    /// Secrets that no log may contain.
     secrets: Mutex<Vec<String>>,
     keyring: Keyring,
-    /// Which replica calls HubSpot under which name.
+    /// The host name under which each replica calls HubSpot.
     hosts: HashMap<String, usize>,
 }
 
 impl Record {
-    /// An empty record of these replicas.
+    /// Creates an empty record of these replicas.
     pub fn new(history: History, keyring: Keyring, replicas: &[Replica]) -> Self {
         let hosts = replicas.iter().map(|replica| (replica.hubspot.address.to_string(), replica.index));
         Self { history: Mutex::new(history), secrets: Mutex::default(), keyring, hosts: hosts.collect() }
     }
 
-    /// What has happened so far.
+    /// Returns the history so far.
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Secrets that must be in no log.
+    /// Returns the secrets that no log may contain.
     pub fn secrets(&self) -> MutexGuard<'_, Vec<String>> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what HubSpot has written down.
+    /// Moves the calls that HubSpot recorded into the history.
     pub fn drain(&self, hubspot: &FakeHubSpot) {
         let entries = hubspot.take_journal();
         let mut secrets = self.secrets();
@@ -74,7 +74,7 @@ impl Record {
         }
     }
 
-    /// The grants that are alive at HubSpot.
+    /// Returns the grants that are alive at HubSpot.
     pub fn living(&self, hubspot: &FakeHubSpot) -> Vec<Living> {
         let grants = hubspot.grants().into_iter();
         grants
@@ -107,7 +107,7 @@ impl Record {
         outcome.map(|_| ())
     }
 
-    /// A replica's process has ended.
+    /// Records the end of a replica's process.
     pub fn ended(&self, replica: usize, end: End) {
         let mut history = self.history();
         if let Some(life) = history.lives.iter_mut().rev().find(|life| life.replica == replica) {
@@ -115,22 +115,22 @@ impl Record {
         }
     }
 
-    /// A replica stood still.
+    /// Records that a replica stood still.
     pub fn froze(&self, replica: usize, from: i64) {
         self.history().freezes.push(Freeze { replica, from, to: now() });
     }
 
-    /// A line did not carry.
+    /// Records that a line was cut.
     pub fn cut(&self, replica: usize, database: bool, from: i64) {
         self.history().cuts.push(Cut { replica, database, from, to: now() });
     }
 
-    /// A trouble begins.
+    /// Records the start of a fault.
     pub fn note(&self, step: Step) {
         self.history().troubles.push((now(), step));
     }
 
-    /// What a look into the database has shown.
+    /// Records a sample of the database.
     pub fn seen(&self, needs_reauth: Vec<NeedsReauth>, mismatches: Vec<String>) {
         let mut history = self.history();
         for one in needs_reauth {
@@ -142,28 +142,28 @@ impl Record {
         history.mismatches.extend(mismatches);
     }
 
-    /// Somebody has begun to connect.
+    /// Records that a user started an authorization request.
     pub fn started(&self, flow: String) {
         self.history().starts.push(Start { at: now(), flow });
     }
 
-    /// Somebody was told that a connection is active.
+    /// Records that a connection was reported as active to its user.
     pub fn connected(&self, connection: String) {
         self.history().connects.push(Connect { at: now(), connection });
     }
 
-    /// A backend has asked for a token.
+    /// Records a token request of a backend.
     pub fn read(&self, read: Read) {
         self.history().reads.push(read);
     }
 
-    /// Somebody was told that a connection has ended.
+    /// Records that the end of a connection was confirmed to its user.
     pub fn disconnected(&self, connection: String) {
         self.history().disconnects.push(Disconnect { at: now(), connection });
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the time in milliseconds since 1970.
 pub fn now() -> i64 {
     Clock::system().now().unix_ms()
 }

@@ -1,4 +1,4 @@
-//! One replica: a process of the service that is started, killed, frozen and started again, and its two lines.
+//! A replica: a process of the service that is started, killed, frozen and restarted, and its two lines.
 
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ use crate::Failure;
 use crate::history::{End, EndReason};
 use crate::record::now;
 
-/// How long a replica may take until it says that it is ready, before the run is given up.
+/// The time within which a replica must be ready, or the run is aborted.
 const READY: Duration = Duration::from_secs(60);
-/// How long a replica may take after SIGTERM: half a minute for open requests, and some.
+/// The time for a stop after SIGTERM: half a minute for open requests, and a margin.
 const STOP: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A replica.
 pub struct Replica {
-    /// Which.
+    /// Its number.
     pub index: usize,
     /// Its line to the database.
     pub database: Line,
     /// Its line to HubSpot.
     pub hubspot: Line,
-    /// Where it serves.
+    /// Its port.
     pub port: u16,
     admin_port: u16,
     program: PathBuf,
@@ -39,24 +39,24 @@ pub struct Replica {
     http: reqwest::Client,
 }
 
-/// What all replicas have in common.
+/// The settings that all replicas share.
 pub struct Common<'a> {
     /// The binary of the service.
     pub program: &'a Path,
-    /// Where the logs go.
+    /// The folder of the logs.
     pub folder: &'a Path,
     /// The variables that are the same for all.
     pub variables: &'a [(String, String)],
-    /// The database, as it is reached without a line.
+    /// The database, without a line.
     pub database: &'a url::Url,
-    /// HubSpot, as it is reached without a line.
+    /// HubSpot, without a line.
     pub hubspot: SocketAddr,
     /// The client for `/readyz`.
     pub http: &'a reqwest::Client,
 }
 
 impl Replica {
-    /// Lays the lines of a replica; it is not started yet.
+    /// Creates a replica with its lines, without starting it.
     pub async fn prepare(index: usize, common: &Common<'_>) -> Result<Self, Failure> {
         let mut url = common.database.clone();
         let database = Line::to_database(&mut url).await?;
@@ -83,12 +83,12 @@ impl Replica {
         })
     }
 
-    /// The file that its processes log to.
+    /// Returns the log file of its processes.
     pub fn log(&self) -> PathBuf {
         self.folder.join(format!("replica-{}.log", self.index))
     }
 
-    /// Runs another command of the program to its end, and hands over what it prints.
+    /// Runs another command of the program and returns its output.
     pub fn command(&self, arguments: &[&str]) -> Result<String, Failure> {
         let done = Command::new(&self.program)
             .args(arguments)
@@ -99,7 +99,7 @@ impl Replica {
         if done.status.success() {
             return Ok(String::from_utf8(done.stdout)?.trim().to_owned());
         }
-        Err(format!("{arguments:?} has failed: {}", String::from_utf8_lossy(&done.stderr)).into())
+        Err(format!("{arguments:?} failed: {}", String::from_utf8_lossy(&done.stderr)).into())
     }
 
     /// Starts a process.
@@ -118,7 +118,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Waits until it says that it is ready, and says how long that took.
+    /// Waits until it is ready and returns the time that this took.
     pub async fn ready(&self) -> Result<Duration, Failure> {
         let (began, url) = (Instant::now(), format!("http://127.0.0.1:{}/readyz", self.admin_port));
         while began.elapsed() < READY {
@@ -127,7 +127,7 @@ impl Replica {
                 return Ok(began.elapsed());
             }
             if self.has_ended() {
-                return Err(format!("replica {} has ended at its start", self.index).into());
+                return Err(format!("replica {} ended at its start", self.index).into());
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -142,7 +142,7 @@ impl Replica {
         }
     }
 
-    /// Waits for the end of a process that has been told to stop at that moment, and kills it if it takes too long.
+    /// Waits for the end of a process that was stopped at that time, and kills it if it takes too long.
     pub async fn stopped(&self, at: i64) -> Result<End, Failure> {
         let began = Instant::now();
         let code = loop {
@@ -161,7 +161,7 @@ impl Replica {
         Ok(End { at, how: EndReason::Stopped { took_ms, well: code == Some(0) } })
     }
 
-    /// Kills the process, stopped or not, and waits until it is gone.
+    /// Kills the process, stopped or not, and waits for its end.
     pub fn kill(&self) -> Result<(), Failure> {
         if let Some(child) = &mut *self.child() {
             child.kill()?;
@@ -170,18 +170,18 @@ impl Replica {
         Ok(())
     }
 
-    /// Whether the process has ended.
+    /// Returns whether the process has ended.
     pub fn has_ended(&self) -> bool {
         self.child().as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Both lines carry again.
+    /// Opens both lines.
     pub fn mend(&self) {
         self.database.set(State::Open);
         self.hubspot.set(State::Open);
     }
 
-    /// Resident memory in KiB, if there is a process.
+    /// Returns the resident memory in KiB, if there is a process.
     pub fn resident_kib(&self) -> Option<u64> {
         memory_kib(self.child().as_ref()?.id(), "VmRSS").ok()
     }

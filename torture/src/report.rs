@@ -1,4 +1,4 @@
-//! What a run has come to: a table of figures, a line for each invariant.
+//! The report of a run: a table of figures, and a line for each invariant.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,16 +8,16 @@ use crate::history::{Answer, EndReason, History, Read};
 use crate::judge::{Cause, Finding, Loss, MOST_MIB, Verdict, losses};
 use crate::plan::{LONG_FREEZE_MS, Step};
 
-/// How much evidence is shown for each invariant.
+/// The number of violations that are shown for each invariant.
 const SHOWN: usize = 12;
 
-/// A history and what the judge says of it.
+/// A history and the judge's findings.
 pub struct Report<'a> {
-    /// What has happened.
+    /// The history.
     pub history: &'a History,
-    /// What the judge says of it.
+    /// The findings.
     pub verdicts: &'a [Verdict],
-    /// Whether every trouble is listed.
+    /// Whether every fault is listed.
     pub verbose: bool,
 }
 
@@ -90,10 +90,10 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             .count()
     };
     let mut figures = vec![
-        ("connections stored in the end", history.stored.connections.len().to_string()),
+        ("connections stored at the end", history.stored.connections.len().to_string()),
         ("killed (SIGKILL)", kills.to_string()),
         (
-            "stopped (SIGTERM), of these well",
+            "stopped (SIGTERM), of these without an error",
             format!(
                 "{}, {}",
                 stops.len(),
@@ -106,18 +106,15 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             format!("{of_database}, {}", history.cuts.len() - of_database),
         ),
         ("connects, revocations", format!("{}, {}", count(Kind::Exchange), count(Kind::Revoke))),
-        ("refreshes that succeeded, that did not", format!("{good}, {}", refreshes.len() - good)),
+        ("refreshes that succeeded, that failed", format!("{good}, {}", refreshes.len() - good)),
         ("refreshes per second", format!("{:.1}", good as f64 / span)),
         ("refresh tokens lost", lost.len().to_string()),
-        (
-            "  explained by a kill, per kill",
-            format!("{by_kill}, {:.2}", by_kill as f64 / kills.max(1) as f64),
-        ),
-        ("  explained by a freeze of two minutes", by_freeze.to_string()),
-        ("  explained by nothing", (lost.len() - by_kill - by_freeze).to_string()),
+        ("  excused by a kill, per kill", format!("{by_kill}, {:.2}", by_kill as f64 / kills.max(1) as f64)),
+        ("  excused by a freeze of two minutes", by_freeze.to_string()),
+        ("  without an excuse", (lost.len() - by_kill - by_freeze).to_string()),
         ("replaced refresh tokens presented", superseded.to_string()),
         (
-            "HubSpot's answer to our commit: median, p99",
+            "HubSpot's response to the commit: median, p99",
             format!(
                 "{} ms, {} ms",
                 median(&mut commits),
@@ -125,20 +122,20 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "start to ready: median, most",
+            "start to ready: median, maximum",
             format!("{} ms, {} ms", median(&mut starts), starts.last().unwrap_or(&0)),
         ),
         (
-            "SIGTERM to end: median, most",
+            "SIGTERM to end: median, maximum",
             format!("{} ms, {} ms", median(&mut stops), stops.last().unwrap_or(&0)),
         ),
-        ("resident memory of a replica, at most", format!("{heaviest} MiB of {MOST_MIB} MiB")),
+        ("peak resident memory of a replica", format!("{heaviest} MiB of {MOST_MIB} MiB")),
     ];
     figures.extend(reads(&history.reads));
     figures
 }
 
-/// What backends were told that asked for access tokens.
+/// Returns the responses to backends' token requests, with their numbers.
 fn reads(reads: &[Read]) -> Vec<(&'static str, String)> {
     let count = |is: fn(&Answer) -> bool| reads.iter().filter(|read| is(&read.answer)).count();
     let refused = |wanted: &str| {
@@ -157,27 +154,27 @@ fn reads(reads: &[Read]) -> Vec<(&'static str, String)> {
             format!("{}, {:.0}", reads.len(), reads.len() as f64 / seconds),
         ),
         (
-            "  lent (200), of these with expires_soon",
+            "  token (200), of these with expires_soon",
             format!("{}, {short}", count(|answer| matches!(answer, Answer::Lent { .. }))),
         ),
         ("  unchanged (304)", count(|answer| matches!(answer, Answer::Unchanged(_))).to_string()),
         (
-            "  put off (503): token, database",
+            "  delayed (503): token, database",
             format!("{}, {}", refused("token_unavailable"), refused("storage_unavailable")),
         ),
         (
-            "  needs its person (409), gone (404)",
+            "  needs reauthorization (409), not found (404)",
             format!("{}, {}", refused("needs_reauth"), refused("connection_not_found")),
         ),
-        ("  connection broken, no answer", count(|answer| matches!(answer, Answer::Silence)).to_string()),
+        ("  connection broken, no response", count(|answer| matches!(answer, Answer::Silence)).to_string()),
         (
-            "  time to the answer: median, p99",
+            "  time to the response: median, p99",
             format!("{} ms, {} ms", median(&mut took), took.get(took.len() * 99 / 100).unwrap_or(&0)),
         ),
     ]
 }
 
-/// Sorts, and takes the middle.
+/// Sorts the values and returns the median.
 fn median(values: &mut [i64]) -> i64 {
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)

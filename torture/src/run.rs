@@ -1,5 +1,5 @@
-//! A run: replicas and people come up, things go wrong for a while, everything comes to rest, and the history is handed
-//! to the judge.
+//! A run: replicas and users start, faults happen for a while, everything comes to rest, and the judge gets the
+//! history.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -27,22 +27,22 @@ use crate::replica::{Common, Replica};
 use crate::users::{Environment, User, live};
 use crate::{Arguments, Failure, noise};
 
-/// A secret of the run, with which cookies are signed and fingerprints made.
-const APP_SECRET: &str = "an-application-secret-of-the-torture-and-of-nobody-else";
+/// The secret of the run that signs cookies and keys fingerprints.
+const APP_SECRET: &str = "an-application-secret-of-the-torture-and-nothing-else";
 const CLIENT_SECRET: &str = "torture-client-secret";
-/// How long an access token lives: short, so that there is always somebody to refresh.
+/// The lifetime of an access token: short, so that refreshes are always due.
 const LIFE_SECONDS: i64 = 20;
-/// How long the first ones live: so that there are refreshes from the beginning of the trouble on.
+/// The lifetime of the first access tokens: short, so that there are refreshes from the first fault on.
 const FIRST_LIFE_SECONDS: i64 = 8;
-/// How many people act at a time.
+/// The number of concurrent groups of users.
 const GROUPS: usize = 6;
-/// How long coming to rest may take: a lease, the pause between two refusals, and pauses after errors.
+/// The longest time to come to rest: a lease, the pause between two refusals, and pauses after errors.
 const REST: Duration = Duration::from_secs(300);
-/// How long backends ask on when everything is at rest: for longer than half a token's life, so that they get what they
-/// ask for only if it is renewed for them.
+/// The time for which backends keep reading at rest: longer than half a token's lifetime, so that they get what they
+/// request only if it is refreshed for them.
 const EXAM: Duration = Duration::from_secs(12);
 
-/// Everything that takes part.
+/// All participants of a run.
 struct World {
     environment: Environment,
     database: Arc<Database>,
@@ -50,7 +50,7 @@ struct World {
     secrets: Vec<String>,
 }
 
-/// Makes a run. Logs are kept in the folder.
+/// Performs a run. Logs are kept in the folder.
 pub async fn run(
     arguments: &Arguments,
     seed: u64,
@@ -66,7 +66,7 @@ pub async fn run(
         broken = watch_cluster(cluster, &world.database) => broken,
     };
     outcome?;
-    // Everybody is told to stop, in the middle of their work: that loses nothing either, and then nothing moves any more.
+    // All are stopped in the middle of their work: that loses nothing either, and then nothing changes any more.
     for replica in &cluster.replicas {
         let at = now();
         replica.signal(Signal::TERM)?;
@@ -90,7 +90,7 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
     let rules = Rules { life_ms: LIFE_SECONDS * 1000, ..Rules::default() };
     let key = Keyring::generate();
     let keyring = Keyring::new(std::slice::from_ref(&key), &Secret::new(APP_SECRET.to_owned()))?;
-    // Nobody listens there: browsers are sent to the replicas directly, under this name.
+    // No service listens there: browsers are sent to the replicas directly, under this name.
     let public = "http://localhost:6001".to_owned();
     let variables = [
         ("HUBSPOT_CLIENT_ID", "torture".to_owned()),
@@ -140,10 +140,7 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
     })
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "browsers are not the service: they have a client of their own"
-)]
+#[expect(clippy::disallowed_methods, reason = "browsers do not use the service's client")]
 fn client() -> Result<reqwest::Client, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
@@ -152,12 +149,12 @@ fn client() -> Result<reqwest::Client, Failure> {
 }
 
 async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)) -> Result<(), Failure> {
-    tell(&format!("{} people connect", arguments.connections));
+    tell(&format!("{} users connect", arguments.connections));
     let groups = connect_all(arguments.connections, world).await?;
     world.environment.hubspot.options(|options| options.access_token_seconds = LIFE_SECONDS);
     let length_ms = arguments.length_ms();
     let plan = draw(seed, length_ms, arguments.hurry);
-    tell(&format!("{} troubles in {} s", plan.len(), length_ms / 1000));
+    tell(&format!("{} faults in {} s", plan.len(), length_ms / 1000));
     let began = Instant::now();
     let (stop, stopped) = watch::channel(false);
     let mut users = JoinSet::new();
@@ -180,7 +177,7 @@ async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)
             world.environment.cluster.record.secrets().extend(user.secrets());
         }
     }
-    tell("the trouble is over; everything comes to rest");
+    tell("the faults are over; everything comes to rest");
     let unsettled = settle(arguments.hurry, world).await?;
     let is_at_rest = unsettled.is_none();
     world.environment.cluster.record.history().unsettled = unsettled;
@@ -193,7 +190,7 @@ async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)
     Ok(())
 }
 
-/// Lets so many people connect, in groups, while nothing is wrong yet.
+/// Connects this many users in groups, before the first fault.
 async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<User>>, Failure> {
     let mut connecting = JoinSet::new();
     for group in 0..GROUPS {
@@ -203,7 +200,7 @@ async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<User>>, Fail
             for number in (group..count).step_by(GROUPS) {
                 let mut user = User::new(number, &web);
                 if !user.connect(&environment, number % REPLICAS).await {
-                    return Err(format!("person {number} could not connect although nothing was wrong"));
+                    return Err(format!("user {number} could not connect although there was no fault"));
                 }
                 users.push(user);
             }
@@ -218,11 +215,11 @@ async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<User>>, Fail
     Ok(groups.into_iter().map(|(_, users)| users).collect())
 }
 
-/// Waits until every active connection was refreshed once more, every refusal is decided and every revocation done. Says
-/// what was not in time.
+/// Waits until every active connection was refreshed once more, every refusal is decided and every revocation done.
+/// Returns what was not in time.
 ///
-/// In a hurry a connection counts as decided after the first refusal of a refresh token that HubSpot has replaced: the
-/// second one, a minute later, cannot be another.
+/// In a hurried run a connection counts as decided after the first refusal of a refresh token that HubSpot has rotated:
+/// the second one, a minute later, cannot differ.
 async fn settle(hurry: bool, world: &World) -> Result<Option<String>, Failure> {
     let (calm, began) = (now(), Instant::now());
     loop {
@@ -249,7 +246,7 @@ async fn settle(hurry: bool, world: &World) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Takes everything down and hands over the history.
+/// Stops everything and returns the history.
 async fn conclude(world: World) -> Result<History, Failure> {
     let World { environment, database, secrets, .. } = world;
     let record = &environment.cluster.record;

@@ -1,5 +1,5 @@
-//! People: they look at their status, connect, disconnect, log out, give up half-way, and reconnect when they are asked
-//! to. Nothing they meet while replicas are in trouble surprises them; they try again later.
+//! Users: they read their status, connect, disconnect, log out, abandon a flow, and reconnect when asked to. They
+//! tolerate every fault of the replicas and try again later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::browser::{Browser, Web};
 use crate::chaos::Cluster;
 use crate::plan::pick;
 
-/// The account of the first person; each one has an account of their own.
+/// The account of the first user; each one has its own account.
 const FIRST_HUB: u64 = 9_000_000;
 
-/// One person with a browser and a HubSpot account.
+/// A user with a browser and a HubSpot account.
 pub struct User {
     hub: u64,
     browser: Browser,
 }
 
-/// Where people are.
+/// The environment of the users.
 #[derive(Clone)]
 pub struct Environment {
     /// The service.
@@ -33,17 +33,17 @@ pub struct Environment {
 }
 
 impl User {
-    /// The person of this number.
+    /// Creates the user of this number.
     pub fn new(number: usize, web: &Arc<Web>) -> Self {
         Self { hub: FIRST_HUB + number as u64, browser: Browser::new(web) }
     }
 
-    /// Connects. Whether that has succeeded.
+    /// Connects. Returns whether that succeeded.
     pub async fn connect(&mut self, environment: &Environment, replica: usize) -> bool {
         let Some(authorize) = self.begin(environment, replica).await else { return false };
         let decision = Decision::Approve { hub_id: self.hub, scopes: None };
         let Some(back) = environment.hubspot.decide(&authorize, decision) else { return false };
-        // The way back may lead to another replica than the way out.
+        // The callback may reach another replica than the start.
         let answer = self.browser.get(environment.cluster.near(replica + 1), &back).await;
         if answer.is_none_or(|answer| answer.status != 303) {
             return false;
@@ -64,7 +64,7 @@ impl User {
         Some(authorize)
     }
 
-    /// What the service says of the connection; null if it does not answer.
+    /// Returns the status of the connection; null without a response.
     async fn status(&mut self, environment: &Environment, replica: usize) -> serde_json::Value {
         self.browser.status(environment.cluster.near(replica)).await.unwrap_or_default()
     }
@@ -104,7 +104,7 @@ impl User {
                 }
             }
             4..=10 => {
-                // Whoever has no connection, or one that is broken, connects.
+                // A user without a working connection connects.
                 let status = self.status(environment, replica).await;
                 let is_well = matches!(status["status"].as_str(), Some("active" | "degraded"));
                 if !status.is_null() && !is_well {
@@ -115,13 +115,13 @@ impl User {
         }
     }
 
-    /// Hands over every secret that this browser has held.
+    /// Takes every secret that this browser has held.
     pub fn secrets(&mut self) -> Vec<String> {
         std::mem::take(&mut self.browser.secrets).into_iter().collect()
     }
 }
 
-/// Lets a group of people live until told to stop; each decision is drawn from the seed.
+/// Lets a group of users act until stopped; each decision is drawn from the seed.
 pub async fn live(
     mut group: Vec<User>,
     environment: Environment,

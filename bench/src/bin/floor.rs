@@ -1,6 +1,6 @@
-//! The floor: what a connect costs when nothing but its reads, writes and calls is done, by the leanest means. One
-//! thread owns SQLite and lets waiting requests share a commit; statements are prepared; nothing is checked.
-#![expect(clippy::expect_used, reason = "a baseline that goes wrong shall stop")]
+//! The floor: the cost of connecting when only its reads, writes and calls are done, by the leanest means. One thread
+//! owns SQLite and lets waiting requests share a commit; statements are prepared; nothing is checked.
+#![expect(clippy::expect_used, reason = "a baseline must stop at an error")]
 
 use actix_web::http::header::{LOCATION, SET_COOKIE};
 use actix_web::web::{Bytes, Data};
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 type Write = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Sends pieces of work to the thread that writes.
+/// A sender of work to the thread that writes.
 #[derive(Clone)]
 struct Writer(mpsc::UnboundedSender<(Write, oneshot::Sender<()>)>);
 
@@ -184,7 +184,7 @@ async fn handoff(body: Bytes, floor: Data<Floor>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body("{\"origin\":null,\"message\":{}}")
 }
 
-/// Reads the flow and its token, and notes the delivery.
+/// Reads the flow and its token, and records the hand-off.
 async fn read(floor: &Floor, flow: String, hand_off: bool) {
     floor
         .writer
@@ -231,7 +231,7 @@ async fn main() -> std::io::Result<()> {
     .await
 }
 
-#[expect(clippy::disallowed_methods, reason = "the baseline has a client of its own")]
+#[expect(clippy::disallowed_methods, reason = "the baseline does not use the service's client")]
 fn client() -> reqwest::Client {
     reqwest::Client::new()
 }

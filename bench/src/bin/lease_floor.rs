@@ -1,6 +1,6 @@
-//! The floor of lending a token: one row read by its key with a prepared statement, one Fernet token decrypted, and an
-//! answer. Nobody is asked for a key, and nothing is checked.
-#![expect(clippy::expect_used, reason = "a baseline that goes wrong shall stop")]
+//! The floor of getting an access token: one row read by its key with a prepared statement, one Fernet token decrypted,
+//! and a response. No API key is needed, and nothing is checked.
+#![expect(clippy::expect_used, reason = "a baseline must stop at an error")]
 
 use std::cell::OnceCell;
 
@@ -23,7 +23,7 @@ impl Floor {
     async fn sealed(&self, id: String) -> String {
         match &self.postgres {
             Some(pool) => sqlx::query_scalar(POSTGRES).bind(id).fetch_one(pool).await.expect("a row"),
-            // Each worker reads for itself, where it stands: nothing is faster.
+            // Each worker has its own connection: nothing is faster.
             None => DB.with(|db| {
                 let db = db.get_or_init(|| {
                     Connection::open_with_flags(&self.place, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opens")

@@ -1,7 +1,7 @@
-//! The floor of a refresh: the calls with the service's own HTTP client, and the answers stored in durable batches by
-//! the leanest means. Nothing is claimed, sealed or checked.
-#![expect(clippy::expect_used, reason = "a baseline that goes wrong shall stop")]
-#![expect(clippy::print_stdout, reason = "it says when it has done")]
+//! The floor of a refresh: the calls with the service's own HTTP client, and the responses stored in durable batches by
+//! the leanest means. No lease, no encryption, no check.
+#![expect(clippy::expect_used, reason = "a baseline must stop at an error")]
+#![expect(clippy::print_stdout, reason = "it prints when it is done")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-/// How many answers share a commit.
+/// The number of responses that share a commit.
 const BATCH: usize = 256;
 
 const UPDATE: &str = "UPDATE floor SET access = ?2, refresh = ?3, obtained_at = ?4, expires_at = ?5, run_at = ?6 \
@@ -23,13 +23,13 @@ const UPDATE_MANY: &str = "UPDATE floor SET access = new.access, refresh = new.r
     FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) \
     AS new (id, access, refresh, obtained_at, expires_at, run_at) WHERE floor.id = new.id";
 
-/// What is asked for.
+/// A due token.
 struct Due {
     id: String,
     refresh: String,
 }
 
-/// What is stored.
+/// The new tokens to store.
 struct New {
     id: String,
     access: String,
@@ -73,11 +73,11 @@ async fn main() {
         stored.await.expect("all is stored");
     }
     println!("done");
-    // Until it is told to end, and the thread that stores with it: what they have used is read while they live.
+    // Until it is killed, and the thread that stores with it: their CPU time is read while they live.
     std::future::pending::<()>().await;
 }
 
-/// Refreshes one token after the other until none is left.
+/// Refreshes one token after the other until all are done.
 async fn refresh(
     http: reqwest::Client,
     url: String,
@@ -95,7 +95,7 @@ async fn refresh(
         let body = call.send().await.expect("an answer").bytes().await.expect("a body");
         let answer: Answer = serde_json::from_slice(&body).expect("tokens");
         let life = answer.expires_in * 1000;
-        // Nobody listens where nothing is stored.
+        // Without storing there is no receiver.
         let _ = new.send(New {
             id: id.clone(),
             access: answer.access_token,
@@ -124,14 +124,14 @@ async fn read(database: &str) -> Vec<Due> {
     rows.expect("reads").map(|row| row.expect("a row")).collect()
 }
 
-/// Stores what comes; what is returned is told when all is stored.
+/// Stores incoming tokens; the returned receiver resolves when all are stored.
 async fn start_storing(database: &str, answers: UnboundedReceiver<New>) -> oneshot::Receiver<()> {
     let (done, stored) = oneshot::channel();
     if is_postgres(database) {
         let db = PgConnection::connect(database).await.expect("opens");
         tokio::spawn(async {
             store_in_postgres(db, answers).await;
-            done.send(()).expect("somebody waits");
+            done.send(()).expect("the receiver waits");
         });
         return stored;
     }
@@ -139,7 +139,7 @@ async fn start_storing(database: &str, answers: UnboundedReceiver<New>) -> onesh
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL").expect("is set");
     std::thread::spawn(move || {
         store_in_sqlite(&db, answers);
-        done.send(()).expect("somebody waits");
+        done.send(()).expect("the receiver waits");
         loop {
             std::thread::park();
         }

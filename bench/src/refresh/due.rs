@@ -1,4 +1,4 @@
-//! Tokens that are due: what one refresh costs, against a bare loop that does the same calls and writes.
+//! Due tokens: the cost of a refresh, against a bare loop that makes the same calls and writes.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -15,27 +15,27 @@ use crate::servers::{HubSpot, program};
 
 pub const HEAD: &str =
     "due tokens, on one core                          CPU s / 1,000   per second  x batches";
-/// How many times the CPU of the bare loop with its batches a refresh may cost.
+/// The goal: CPU time as a multiple of the bare loop with its batches.
 const SQLITE: f64 = 2.0;
 const POSTGRES: f64 = 2.5;
-/// How soon after its start the service may ask for the first.
+/// The goal for the milliseconds from the start of the service to its first call.
 const FIRST: f64 = 100.0;
-/// With more than so many, two replicas at once tell nothing new.
+/// The number of tokens above which two concurrent replicas show nothing new.
 const TOGETHER: usize = 10_000;
-/// How long all of it may take before it is given up.
+/// The time after which a measurement is aborted.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What the service did.
+/// The result of a run of the service.
 struct Run {
     figure: Figure,
-    /// From the start of the last replica to the first call, in milliseconds; negative if an earlier one was first.
+    /// The milliseconds from the start of the last replica to the first call; negative if an earlier one was first.
     first_ms: i64,
     calls: usize,
     refreshed: usize,
     peak_kib: u64,
 }
 
-/// The figures of one engine and one number of tokens, as lines of the table.
+/// Returns the figures of one engine and one number of tokens, as lines of the table.
 pub async fn measure(engine: &Engine, due: usize) -> Result<String, Failure> {
     let hubspot = HubSpot::with_grants(due)?;
     let tokens = tokens(&hubspot).await?;
@@ -52,7 +52,7 @@ pub async fn measure(engine: &Engine, due: usize) -> Result<String, Failure> {
         let (cost, speed) = (figure.cpu_ms(), figure.per_second());
         writeln!(text, "  {name:<46} {cost:>13.4} {speed:>12.0} {ratio:>10.2}")
     };
-    line("bare loop, answers dropped", &dropped)?;
+    line("bare loop, responses dropped", &dropped)?;
     line("bare loop, durable batches of 256", &stored)?;
     let alone = refresh(engine, &hubspot, &tokens, 1).await?;
     line("service", &alone.figure)?;
@@ -61,7 +61,7 @@ pub async fn measure(engine: &Engine, due: usize) -> Result<String, Failure> {
         _ => None,
     };
     if let Some(both) = &both {
-        line("service, two replicas at once", &both.figure)?;
+        line("service, two concurrent replicas", &both.figure)?;
     }
     let ratio = alone.figure.cpu_ms() / stored.cpu_ms();
     let goal = if matches!(engine, Engine::Postgres(_)) { POSTGRES } else { SQLITE };
@@ -97,7 +97,7 @@ fn bare_loop(hubspot: &HubSpot, floor: &Database, store: &str, due: usize) -> Re
     Ok(Figure { operations: due as u64, elapsed: started.elapsed(), cpu: process.cpu()? })
 }
 
-/// From the start of the service to the last refresh.
+/// Measures from the start of the service to the last refresh.
 async fn refresh(
     engine: &Engine,
     hubspot: &HubSpot,
@@ -115,7 +115,7 @@ async fn refresh(
     for replica in &running {
         cpu += replica.process.cpu()?;
     }
-    // Whatever is asked twice is asked again soon.
+    // A repeated call would come soon.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let asked = Asked::of(hubspot).await?;
     let run = Run {
@@ -130,7 +130,8 @@ async fn refresh(
     Ok(run)
 }
 
-/// The database is only looked at when HubSpot has been asked for everything: until then the service has it for itself.
+/// Waits until all tokens are refreshed. Reads the database only when HubSpot has got all calls: until then the service
+/// has it for itself.
 async fn wait_until_fresh(
     hubspot: &HubSpot,
     database: &mut Database,
@@ -141,7 +142,7 @@ async fn wait_until_fresh(
         if since.elapsed() > MEASURE_TIMEOUT {
             let asked = Asked::of(hubspot).await?.calls;
             return Err(
-                format!("only {asked} of {tokens} tokens were asked for in {MEASURE_TIMEOUT:?}").into()
+                format!("only {asked} of {tokens} tokens were refreshed in {MEASURE_TIMEOUT:?}").into()
             );
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

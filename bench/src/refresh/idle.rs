@@ -1,4 +1,4 @@
-//! Connections of which none is due: what they cost by merely being stored.
+//! Connections of which none is due: the cost of storing them.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,13 +11,14 @@ use crate::Failure;
 use crate::servers::HubSpot;
 
 pub const HEAD: &str =
-    "stored connections, none due     live ms  ready ms  RSS MiB  CPU ms / 10 s   claim us";
-/// How many starts the median is of, unless the first has taken too long to do it again.
+    "stored connections, none due     live ms  ready ms  RSS MiB  CPU ms / 10 s   acquire us";
+/// The number of starts of the median, unless the first one takes too long for others.
 const STARTS: usize = 3;
 const TOO_LONG: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What many stored connections may cost more than few: so many times the CPU, so much memory, so much time to start.
+/// The goals for many stored connections compared with few: the ratio of CPU time, additional memory, additional start
+/// time.
 const CPU: f64 = 1.2;
 const MIB: f64 = 10.0;
 const START_MS: f64 = 50.0;
@@ -31,7 +32,7 @@ struct Idle {
     plan: Vec<String>,
 }
 
-/// The figures of one engine, as lines of the table.
+/// Returns the figures of one engine, as lines of the table.
 pub async fn measure(engine: &Engine, sizes: &[u64]) -> Result<String, Failure> {
     let hubspot = HubSpot::with_grants(0)?;
     let mut text = String::new();
@@ -51,7 +52,7 @@ pub async fn measure(engine: &Engine, sizes: &[u64]) -> Result<String, Failure> 
             Some(few) => idle.against(few, &mut text)?,
         }
     }
-    writeln!(text, "  plan of the claim with the most of them:")?;
+    writeln!(text, "  plan of the acquire with the most of them:")?;
     plan.iter().try_for_each(|step| writeln!(text, "    {step}"))?;
     Ok(text)
 }
@@ -62,7 +63,7 @@ impl Idle {
         let (memory, start) = (self.resident_mib - few.resident_mib, self.ready_ms - few.ready_ms);
         writeln!(
             text,
-            "    against the first: CPU x {cpu:.2} ({}), RSS {memory:+.1} MiB ({}), ready {start:+.1} ms ({}), claim x {:.2}",
+            "    compared with the first: CPU x {cpu:.2} ({}), RSS {memory:+.1} MiB ({}), ready {start:+.1} ms ({}), acquire x {:.2}",
             verdict(cpu, CPU),
             verdict(memory, MIB),
             verdict(start, START_MS),
@@ -77,7 +78,7 @@ async fn one(engine: &Engine, hubspot: &HubSpot, size: u64) -> Result<Idle, Fail
     let (mut live, mut ready) = (Vec::new(), Vec::new());
     let mut last = None;
     for _ in 0..STARTS {
-        // One process has an SQLite file for itself: the one before has to end first.
+        // An SQLite file belongs to one process: the previous one has to end first.
         drop(last.take());
         let replica = Replica::start(hubspot, &database)?;
         let spans = replica.live_and_ready().await?;
@@ -89,7 +90,7 @@ async fn one(engine: &Engine, hubspot: &HubSpot, size: u64) -> Result<Idle, Fail
         }
     }
     let replica = last.ok_or("not started")?;
-    // What follows a start is no idling.
+    // The first second after a start is not idle.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = replica.process.cpu_of_threads()?;
     tokio::time::sleep(IDLE).await;

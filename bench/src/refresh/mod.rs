@@ -1,5 +1,4 @@
-//! What happens in the background: refreshes that are due, connections that only lie there, an outage of HubSpot's.
-//! Each on SQLite, and on PostgreSQL where
+//! The background work: due refreshes, idle connections, an outage of HubSpot. Each on SQLite, and on PostgreSQL where
 //! `TEST_POSTGRES_URL` names a server.
 #![expect(clippy::print_stdout, reason = "the figures go to standard output")]
 
@@ -17,21 +16,21 @@ use crate::Failure;
 use crate::servers::HubSpot;
 use database::engines;
 
-/// How many calls are under way at once, in the service and in the bare loop.
+/// The number of concurrent calls, in the service and in the bare loop.
 const IN_FLIGHT: usize = 64;
 
-/// What is measured of the background.
+/// The arguments of the background measurements.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The number of due tokens.
+    /// Numbers of due tokens.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
     due: Vec<usize>,
-    /// The numbers of stored connections that are not due; the first is the baseline of the others.
+    /// Numbers of stored connections of which none is due; the first one is the reference for the others.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
     stored: Vec<u64>,
 }
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
     let engines = engines(folder.path());
@@ -47,7 +46,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         print!("{}", idle::measure(engine, &arguments.stored).await?);
     }
     println!("\n{}", outage::HEAD);
-    // Most of it is waiting, so they may wait together.
+    // Most of it is waiting, so the engines wait together.
     match engines.as_slice() {
         [one, other] => {
             let (one, other) = tokio::try_join!(outage::measure(one), outage::measure(other))?;
@@ -58,7 +57,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many refreshes the simulated HubSpot was asked for.
+/// The refreshes that the simulated HubSpot has received.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct Asked {
     calls: usize,
@@ -75,7 +74,7 @@ impl Asked {
     }
 }
 
-/// The refresh tokens that the simulated HubSpot knows.
+/// Returns the refresh tokens of the simulated HubSpot.
 async fn tokens(hubspot: &HubSpot) -> Result<Vec<String>, Failure> {
     #[derive(Deserialize)]
     struct Grant {
@@ -89,12 +88,12 @@ pub fn now() -> i64 {
     Clock::system().now().unix_ms()
 }
 
-/// `goal 1.5: met`, or not.
+/// Returns `goal 1.5: met`, or `missed`.
 pub fn verdict(figure: f64, goal: f64) -> String {
     format!("goal {goal}: {}", if figure <= goal { "met" } else { "MISSED" })
 }
 
-/// 1000000 as 1,000,000.
+/// Formats 1000000 as 1,000,000.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! HubSpot is away for a while: how soon everything that came due meanwhile is fresh after it is back.
+//! An outage of HubSpot: the time until all connections that came due in it are refreshed.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::servers::HubSpot;
 pub const HEAD: &str = "HubSpot answers every refresh with 503 for a while, then recovers";
 const CONNECTIONS: usize = 1000;
 const OUTAGE: Duration = Duration::from_secs(10);
-/// Passing failures are tried again after five minutes at the latest.
+/// Transient failures are retried after five minutes at the latest.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The figures of one engine.
+/// Returns the figures of one engine.
 pub async fn measure(engine: &Engine) -> Result<String, Failure> {
     let hubspot = HubSpot::with_grants(CONNECTIONS)?;
     let tokens = tokens(&hubspot).await?;

@@ -11,7 +11,7 @@ use crate::http::Connection;
 use crate::process::Process;
 use crate::servers::{HubSpot, Service};
 
-/// A replica, and when it was started.
+/// A replica and its start time.
 pub struct Replica {
     pub process: Process,
     pub started: Instant,
@@ -34,13 +34,13 @@ impl Replica {
         Ok(Self { process: Process::start(&command, 0, port)?, started, started_at_ms, admin })
     }
 
-    /// From its start until it says that it lives, and until it says that it is ready.
+    /// Returns the times from its start until it is live and until it is ready.
     pub async fn live_and_ready(&self) -> Result<(Duration, Duration), Failure> {
         let live = self.answers(self.process.port, "/livez").await?;
         Ok((live, self.answers(self.admin, "/readyz").await?))
     }
 
-    /// From its start until it answers with 200.
+    /// Returns the time from its start until it answers with 200.
     async fn answers(&self, port: u16, path: &str) -> Result<Duration, Failure> {
         while self.started.elapsed() < Duration::from_secs(60) {
             if let Ok(mut connection) = Connection::open(port).await

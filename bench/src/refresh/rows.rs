@@ -12,7 +12,7 @@ pub struct Table {
     pub columns: &'static str,
 }
 
-/// The tables in the order in which [`Connection::values`] has their rows.
+/// The tables, in the order of the rows of [`Connection::values`].
 pub const TABLES: [Table; 3] = [
     Table {
         name: "token",
@@ -27,12 +27,12 @@ pub const TABLES: [Table; 3] = [
 const SECOND: i64 = 1000;
 const HOUR: i64 = 3600 * SECOND;
 const LIFE: i64 = 1800 * SECOND;
-/// As long as the tokens of the simulated HubSpot, sealed.
+/// The length of an encrypted access token of the simulated HubSpot.
 const SEALED_ACCESS: usize = 612;
 const SEALED_REFRESH: usize = 268;
 const FINGERPRINT: usize = 43;
 
-/// A connection that somebody has made some hours ago and whose session still lives.
+/// A connection that a user created some hours ago and whose session is still alive.
 pub struct Connection {
     number: u64,
     key_id: String,
@@ -44,7 +44,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// One for each refresh token of the simulated HubSpot, due for some time.
+    /// Returns a connection that has been due for some time for each refresh token of the simulated HubSpot.
     pub fn due(tokens: &[String], now: i64) -> Result<impl Iterator<Item = Self>, Failure> {
         let secret = |text: &str| Secret::new(text.to_owned());
         let keyring = Keyring::new(&[secret(ENCRYPTION_KEY)], &secret(APP_SECRET))?;
@@ -65,14 +65,15 @@ impl Connection {
         }))
     }
 
-    /// So many with tokens that were received just now, as the service has sealed them.
+    /// Returns this many connections with tokens that were received just now, as the service encrypts them.
     pub fn fresh(count: u64, now: i64) -> Result<impl Iterator<Item = Self>, Failure> {
         let tokens: Vec<String> = (0..count).map(|number| format!("na1-{}", id(number, "token"))).collect();
         let run_at = now + LIFE / 2;
         Ok(Self::due(&tokens, now)?.map(move |one| Self { run_at, ..one }).collect::<Vec<_>>().into_iter())
     }
 
-    /// So many that are not due for hours. Nobody will open their tokens: they only have the right length.
+    /// Returns this many connections that are not due for hours. Their tokens are never decrypted: they only have the
+    /// right length.
     pub fn idle(count: u64, now: i64) -> Result<impl Iterator<Item = Self>, Failure> {
         let secret = |text: &str| Secret::new(text.to_owned());
         let key_id = Keyring::new(&[secret(ENCRYPTION_KEY)], &secret(APP_SECRET))?.newest_key_id().to_owned();
@@ -87,7 +88,7 @@ impl Connection {
         }))
     }
 
-    /// A row for each of [`TABLES`].
+    /// Returns a row for each of [`TABLES`].
     pub fn values(self) -> [Vec<String>; 3] {
         let (row, user) = (id(self.number, "connection"), id(self.number, "user"));
         let connected_at = self.now - HOUR - spread(self.number, 10 * HOUR);
@@ -128,7 +129,7 @@ impl Connection {
     }
 }
 
-/// An id as random as the real ones, but the same in every run.
+/// Returns an id as random as the real ones, but the same in every run.
 pub fn id(number: u64, of: &str) -> String {
     let salt = of.bytes().fold(0, |salt: u64, byte| salt.wrapping_mul(31).wrapping_add(byte.into()));
     let (high, low) = (mixed(number ^ salt << 32), mixed(number ^ salt << 32 ^ 1 << 63));
@@ -142,12 +143,12 @@ pub fn id(number: u64, of: &str) -> String {
     )
 }
 
-/// A moment of its own for each, below `span`.
+/// Spreads numbers over times below `span`.
 fn spread(number: u64, span: i64) -> i64 {
     i64::try_from(mixed(number) >> 1).unwrap_or(0) % span
 }
 
-/// The finalizer of SplitMix64.
+/// Applies the finalizer of SplitMix64.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn filler_is_as_long_as_what_it_stands_for() {
+    fn filler_has_the_length_of_real_values() {
         let token = format!("na1-{}", id(0, "token"));
         let [due, ..] = Connection::due(&[token], 0).unwrap().next().unwrap().values();
         let [idle, ..] = Connection::idle(1, 0).unwrap().next().unwrap().values();

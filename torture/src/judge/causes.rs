@@ -1,5 +1,5 @@
-//! What excuses a lost refresh token: HubSpot had replaced it, and the process that was to write the new one was killed
-//! in that moment, or stood still until others had given the connection up. Nothing else does.
+//! The excuses for a lost refresh token: HubSpot had replaced it, and the process that was to store the new one was
+//! killed at that moment, or stood still until others had suspended the connection. Nothing else excuses a loss.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,21 +7,21 @@ use fake_hubspot::Kind;
 
 use crate::history::{Call, Connection, History};
 
-/// How long an answer may take to be written when its own line is whole: on a busy machine, or behind a row that another
-/// replica has locked and cannot let go of for three seconds.
+/// The longest time until a response is stored while its own line is intact: on a busy machine, or behind a row that
+/// another replica has locked and cannot unlock for three seconds.
 const COMMIT_MS: i64 = 4_000;
-/// The same after the line to the database came back: the write is tried again every other second, and an attempt that
+/// The same after the line to the database is restored: the write is retried every other second, and an attempt that
 /// hangs takes five.
 const COMMIT_AGAIN_MS: i64 = 9_000;
-/// A connection is given up by others when a lease has run out and HubSpot has refused them twice, a minute apart. A
-/// freeze that is shorter costs nothing: what HubSpot has answered is read and written afterwards.
+/// Others suspend a connection when a lease has expired and HubSpot has refused them twice, a minute apart. A shorter
+/// freeze loses nothing: HubSpot's response is read and stored afterwards.
 const GIVEN_UP_MS: i64 = 115_000;
-/// A process that wakes takes up to 20 seconds to notice that what it asks for is no more.
+/// A process that wakes takes up to 20 seconds to notice that its call was closed in the meantime.
 const CALL_MS: i64 = 20_000;
-/// The lease of a claimed refresh is a minute. A freeze that is a little shorter may still use it up.
+/// The lease of an acquired refresh is a minute. A freeze that is a little shorter may still use it up.
 const LEASE_MS: i64 = 55_000;
 
-/// Why a refresh token was lost.
+/// The reason for the loss of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// The end of this process, by SIGKILL.
@@ -30,18 +30,18 @@ pub enum Cause {
     Freeze(usize),
 }
 
-/// A refresh token that is lost: HubSpot has replaced it, and the new one is nowhere.
+/// A refresh token that is lost: HubSpot has replaced it, and the new one is not stored.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// The call whose answer was lost, if it can be told.
+    /// The call whose response was lost, if it can be determined.
     pub call: Option<&'a Call>,
-    /// Whose it was, if it is still stored.
+    /// Its connection, if it is still stored.
     pub connection: Option<&'a Connection>,
-    /// What excuses it.
+    /// The excuse.
     pub cause: Option<Cause>,
 }
 
-/// What excuses that the answer of a call was not written.
+/// Returns the excuse for a response that was not stored.
 pub fn cause(history: &History, call: &Call) -> Option<Cause> {
     let (maker, life) = history.maker(call)?;
     if let Some(killed) = life.killed()
@@ -59,7 +59,7 @@ pub fn cause(history: &History, call: &Call) -> Option<Cause> {
     overlong.map(Cause::Freeze)
 }
 
-/// Until when the answer of a call must have been written, given what stood in the way of that.
+/// Returns the time by which the response to a call must have been stored, given the faults on the way.
 fn written_by(history: &History, call: &Call) -> i64 {
     let Some(answered) = call.answered else { return i64::MAX };
     let cuts = history.cuts.iter().filter(|cut| Some(cut.replica) == call.replica && cut.database);
@@ -76,8 +76,8 @@ fn written_by(history: &History, call: &Call) -> i64 {
     by
 }
 
-/// Whether whoever made a call had stood still for longer than its lease, and has just woken: it does not know yet that
-/// others have gone on without it.
+/// Returns whether the process that made a call had stood still for longer than its lease and had just woken: it does
+/// not know yet that others went on without it.
 pub fn was_frozen(history: &History, call: &Call) -> bool {
     history.freezes.iter().any(|freeze| {
         Some(freeze.replica) == call.replica
@@ -87,8 +87,8 @@ pub fn was_frozen(history: &History, call: &Call) -> bool {
     })
 }
 
-/// Whether the process that was to write the answer of a call stood still at that moment, for longer than its lease:
-/// others may ask again meanwhile, with the refresh token that is stored.
+/// Returns whether the process that was to store the response stood still at that moment for longer than its lease:
+/// others may refresh with the stored refresh token until then.
 pub fn is_held_up(history: &History, call: &Call, moment: i64) -> bool {
     let answered = call.answered.unwrap_or(i64::MAX);
     history.freezes.iter().any(|freeze| {
@@ -100,7 +100,7 @@ pub fn is_held_up(history: &History, call: &Call, moment: i64) -> bool {
     })
 }
 
-/// The refreshes, by grant.
+/// Returns the refreshes by grant.
 pub fn by_grant(history: &History) -> BTreeMap<u32, Vec<&Call>> {
     let mut grants: BTreeMap<u32, Vec<&Call>> = BTreeMap::new();
     for call in history.calls.iter().filter(|call| call.kind == Kind::Refresh) {
@@ -111,8 +111,8 @@ pub fn by_grant(history: &History) -> BTreeMap<u32, Vec<&Call>> {
     grants
 }
 
-/// The refresh tokens that were lost: those of connections which hold an old one in the end, and those of grants that
-/// could only be asked for with an old one, whatever has become of their connections since.
+/// Returns the lost refresh tokens: those of connections that hold an old one at the end, and those of grants that
+/// could only be refreshed with an old one, even if their connections are deleted.
 pub fn losses(history: &History) -> Vec<Loss<'_>> {
     let current: HashSet<_> = history.grants.iter().map(|grant| &grant.fingerprint).collect();
     let stored = history.stored.connections.iter();

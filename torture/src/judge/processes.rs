@@ -1,19 +1,19 @@
-//! What must hold of the processes.
+//! The invariants of the processes.
 
 use super::{Finding, at, found};
 use crate::history::{EndReason, History};
 
-/// More resident memory than a replica ever needs.
+/// The limit for the resident memory of a replica.
 pub const MOST_MIB: u64 = 150;
-/// How long a start may take until the service is ready.
+/// The longest time from a start until the service is ready.
 const READY_MS: i64 = 5_000;
 
-/// I10.
+/// Checks I10.
 pub fn no_secret_logged(history: &History) -> Finding {
     found(history.leaks.clone(), String::new)
 }
 
-/// I11.
+/// Checks I11.
 pub fn memory_within_bounds(history: &History) -> Finding {
     let heavy = history.resident_kib.iter().enumerate().filter(|(_, kib)| **kib > MOST_MIB * 1024);
     let violations =
@@ -21,7 +21,7 @@ pub fn memory_within_bounds(history: &History) -> Finding {
     found(violations, String::new)
 }
 
-/// I12. A stop ends well, too.
+/// Checks I12. A stop must report success, too.
 pub fn back_soon(history: &History) -> Finding {
     let mut violations = Vec::new();
     for life in &history.lives {
@@ -35,10 +35,10 @@ pub fn back_soon(history: &History) -> Finding {
         }
         match life.end.map(|end| (end.at, end.how)) {
             Some((moment, EndReason::Crashed)) => {
-                violations.push(format!("{who} has ended by itself at {}", at(history, moment)));
+                violations.push(format!("{who} ended by itself at {}", at(history, moment)));
             }
             Some((moment, EndReason::Stopped { well: false, took_ms })) => violations.push(format!(
-                "{who} was told to stop at {} and did not end well within {took_ms} ms",
+                "{who} was stopped at {} and ended with an error after {took_ms} ms",
                 at(history, moment)
             )),
             _ => {}

@@ -1,4 +1,4 @@
-//! What must hold of the access tokens that backends are lent.
+//! The invariants of the access tokens that backends get.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,19 +7,19 @@ use fake_hubspot::Kind;
 use super::{Finding, at, found, tokens};
 use crate::history::{Answer, Call, History, Lent, Promise, Read};
 
-/// How long an answer may take from the service's look at its clock to the backend, on a busy machine.
+/// The longest time from the service's reading of its clock to the backend's receipt, on a busy machine.
 const ON_ITS_WAY_MS: i64 = 1_000;
-/// Whatever is told in whole seconds may be off by one.
+/// Times that are given in whole seconds may be off by one.
 const WHOLE_SECOND_MS: i64 = 1_000;
 
-/// How many calls to HubSpot are shown beside a refusal without a reason.
+/// The number of calls to HubSpot that are shown beside a refusal without a reason.
 const CALLS_SHOWN: usize = 12;
 
-/// How long a replica may refresh slowly after HubSpot has rate limited it (429).
+/// The longest time for which a replica may refresh slowly after HubSpot rate limited it (429).
 const SLOWED_MS: i64 = 30_000;
 
-/// I4. By HubSpot's own record of when a token expires, and by what the service says itself, which needs no allowance
-/// for the way. A warning is an honest answer while something is wrong; at rest, what is asked for can be had.
+/// Checks I4, by HubSpot's own record of the expiry, and by the service's own statements, which need no allowance for
+/// the transport. A warning is a correct response during a fault; at rest, the requested lifetime must be met.
 pub fn long_enough(history: &History) -> Finding {
     let (mut violations, mut warned, mut judged) = (Vec::new(), 0, 0);
     for read in &history.reads {
@@ -30,7 +30,7 @@ pub fn long_enough(history: &History) -> Finding {
                 lent_too_short(history, read, *token, *promise, moment)
             }
             Answer::Unchanged(token) => {
-                is_short(read, *token, moment).then_some("is unchanged and lives for less")
+                is_short(read, *token, moment).then_some("is unchanged and lives shorter than requested")
             }
             _ => continue,
         };
@@ -43,11 +43,11 @@ pub fn long_enough(history: &History) -> Finding {
     })
 }
 
-/// Where nothing was lent, whatever is demanded of what is lent holds.
+/// Checks that tokens were returned at all: otherwise the other invariants hold trivially.
 pub fn any(history: &History) -> Finding {
     match history.reads.iter().filter(|read| lent(read).is_some()).count() {
         0 => Finding::Broken(vec![format!(
-            "not one access token was lent in the whole run ({} reads): nothing is known of I4 and I13",
+            "no access token was returned in the whole run ({} reads): I4 and I13 were not tested",
             history.reads.len()
         )]),
         count => Finding::Held(format!("{count} of {} reads", history.reads.len())),
@@ -63,27 +63,27 @@ fn lent_too_short(
 ) -> Option<&'static str> {
     let looked = promise.expires_at.saturating_sub(promise.expires_in_ms);
     if token.known.is_some_and(|known| promise.expires_at > known.expires_at_ms) {
-        return Some("is said to live longer than it does");
+        return Some("is reported to live longer than it does");
     }
     if looked < read.at - WHOLE_SECOND_MS || looked > read.answered + WHOLE_SECOND_MS {
-        return Some("is said to live for a time that contradicts its end");
+        return Some("is reported with a lifetime that contradicts its expiry");
     }
     if promise.is_short {
-        return is_groundless(history, read).then_some("comes with a warning although all is well");
+        return is_groundless(history, read).then_some("has a warning without a reason");
     }
     let kept = token.known.map_or(i64::MAX, |known| known.expires_at_ms - moment);
     if promise.expires_in_ms < read.min_ttl_ms || is_short(read, token, moment) {
-        return Some("lives for less, and nothing says so");
+        return Some("lives shorter than requested, without a warning");
     }
-    (promise.fresh_for_ms.saturating_add(read.min_ttl_ms) > kept).then_some("may be kept for too long")
+    (promise.fresh_for_ms.saturating_add(read.min_ttl_ms) > kept).then_some("may be cached for too long")
 }
 
 fn is_short(read: &Read, token: Lent, moment: i64) -> bool {
     token.known.is_some_and(|known| known.expires_at_ms - moment < read.min_ttl_ms)
 }
 
-/// Whether nothing stood in the way of what was asked for: at rest, of no more than half a life, HubSpot had not slowed
-/// the replica down, and its last word on this account was a success.
+/// Returns whether nothing prevented the requested token: at rest, for at most half of a lifetime, with no rate limit
+/// on the replica, and with a success as HubSpot's latest response for this account.
 fn is_groundless(history: &History, read: &Read) -> bool {
     let at_rest = history.rest.is_some_and(|rest| read.at >= rest);
     at_rest && 2 * read.min_ttl_ms <= history.rules.life_ms && !is_slowed(history, read) && {
@@ -100,8 +100,8 @@ fn is_slowed(history: &History, read: &Read) -> bool {
     })
 }
 
-/// I13. It was given out by HubSpot, has not expired, is of a grant that had not ended, of a connection that nobody had
-/// ended, and no older than one that was lent before.
+/// Checks I13: the token was issued by HubSpot, has not expired, belongs to a grant that had not ended and to a
+/// connection that no user had ended, and is no older than one that was returned before.
 pub fn accepted(history: &History) -> Finding {
     let revoked = revocations(history);
     let mut disconnects: HashMap<&str, i64> = HashMap::new();
@@ -114,14 +114,14 @@ pub fn accepted(history: &History) -> Finding {
     for read in &history.reads {
         let Some(token) = lent(read) else { continue };
         let what = match token.known {
-            None => "is none of HubSpot's",
+            None => "was not issued by HubSpot",
             Some(known) if known.expires_at_ms <= last_look(history, read) => "has expired",
             Some(known) if read.hub.is_some_and(|hub| hub != known.hub_id) => "is for another account",
-            Some(known) if is_before(revoked.get(&known.grant), read) => "is of a grant that had ended",
+            Some(known) if is_before(revoked.get(&known.grant), read) => "belongs to a grant that had ended",
             Some(_) if is_before(disconnects.get(read.connection.as_str()), read) => {
-                "is of an ended connection"
+                "belongs to an ended connection"
             }
-            Some(_) if newest.before(read) > token.generation => "is older than one that was lent before",
+            Some(_) if newest.before(read) > token.generation => "is older than one that was returned before",
             Some(_) => continue,
         };
         violations.push(describe(history, read, what));
@@ -129,8 +129,8 @@ pub fn accepted(history: &History) -> Finding {
     found(violations, String::new)
 }
 
-/// I14. 409 only where HubSpot has refused the grant since the person has last connected, 404 only where there is no
-/// connection any more, 503 only with the time to come back, and nothing else.
+/// Checks I14: 409 only if HubSpot refused the grant since the user last connected, 404 only without a connection, 503
+/// only with `Retry-After`, and nothing else.
 pub fn refused_for_a_reason(history: &History) -> Finding {
     let stored: HashSet<_> = history.stored.connections.iter().map(|one| one.id.as_str()).collect();
     let mut violations = Vec::new();
@@ -139,16 +139,16 @@ pub fn refused_for_a_reason(history: &History) -> Finding {
         let what = match (status, code.as_str()) {
             (503, "token_unavailable" | "storage_unavailable") if *retry_after => {
                 match is_groundless(history, read) {
-                    true => "is put off although all is well",
+                    true => "is delayed without a reason",
                     false => continue,
                 }
             }
             (409, "needs_reauth") if has_ended(history, read) => continue,
             (404, "connection_not_found") if !stored.contains(read.connection.as_str()) => continue,
-            (503, _) => "is put off until nobody knows when",
+            (503, _) => "is delayed without Retry-After",
             (409, _) => "is refused although its grant has not ended",
-            (404, _) => "is said not to be there",
-            _ => "is refused for no reason",
+            (404, _) => "is reported as not found",
+            _ => "is refused without a reason",
         };
         let calls = last_calls(history, read);
         violations.push(format!("{} ({status} {code}); {calls}", describe(history, read, what)));
@@ -156,8 +156,8 @@ pub fn refused_for_a_reason(history: &History) -> Finding {
     found(violations, String::new)
 }
 
-/// Whether HubSpot has refused the grant of a connection, or a newer one of its account, before the answer came. An
-/// account may have several connections, so the grant is the newest when the person was told that this one is active.
+/// Returns whether HubSpot refused the grant of a connection, or a newer one of its account, before the response. An
+/// account may have several connections, so the grant is the newest one when the user saw this connection as active.
 fn has_ended(history: &History, read: &Read) -> bool {
     let welcomed = history.connects.iter().filter(|it| it.connection == read.connection && it.at < read.at);
     let welcomed = welcomed.map(|connected| connected.at).max().unwrap_or(i64::MIN);
@@ -171,7 +171,7 @@ fn has_ended(history: &History, read: &Read) -> bool {
     })
 }
 
-/// The last calls to HubSpot about the account of a read, for whoever looks into the logs afterwards.
+/// Lists the last calls to HubSpot for the account of a read, as a start for reading the logs.
 fn last_calls(history: &History, read: &Read) -> String {
     let about = history.calls.iter().filter(|call| call.hub == read.hub && call.at <= read.answered);
     let mut last: Vec<_> =
@@ -180,8 +180,8 @@ fn last_calls(history: &History, read: &Read) -> String {
     format!("HubSpot's last calls: {}", last.join("; "))
 }
 
-/// The last moment at which the service can have looked at its clock before it answered. A process that stood still in
-/// between may have looked before that.
+/// Returns the last moment at which the service can have read its clock before it responded. A process that stood still
+/// in between may have read it before that.
 fn last_look(history: &History, read: &Read) -> i64 {
     let freezes = history.freezes.iter().filter(|freeze| freeze.replica == read.replica);
     let during = freezes.filter(|freeze| freeze.from <= read.answered && read.at <= freeze.to);
@@ -189,7 +189,7 @@ fn last_look(history: &History, read: &Read) -> i64 {
     (looked - ON_ITS_WAY_MS).max(read.at)
 }
 
-/// When grants have ended at HubSpot because the service said so.
+/// Returns the times at which the service revoked grants at HubSpot.
 fn revocations(history: &History) -> HashMap<u32, i64> {
     let mut ended: HashMap<u32, i64> = HashMap::new();
     for call in history.calls.iter().filter(|call| call.kind == Kind::Revoke && call.status == Some(200)) {
@@ -200,7 +200,7 @@ fn revocations(history: &History) -> HashMap<u32, i64> {
     ended
 }
 
-/// For each connection the newest generation that was lent until a moment.
+/// The newest generation that was returned until a moment, for each connection.
 struct Newest<'a>(HashMap<&'a str, BTreeMap<i64, i64>>);
 
 impl<'a> Newest<'a> {

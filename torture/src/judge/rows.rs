@@ -1,4 +1,4 @@
-//! What must hold of connections, jobs and attempts.
+//! The invariants of connections, jobs and authorization requests.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,15 +8,15 @@ use super::causes::cause;
 use super::{Finding, at, found};
 use crate::history::{EndReason, History};
 
-/// How long a connect may go on after HubSpot has given the tokens: the service tries to write them for ten seconds.
+/// The longest time from HubSpot's tokens to the end of a callback: the service tries to store them for ten seconds.
 const SAVE_MS: i64 = 20_000;
-/// How long an exchange may take as a whole.
+/// The longest time of a whole exchange.
 const EXCHANGE_MS: i64 = 60_000;
-/// Attempts are forgotten ten minutes after their time; younger ones must be there.
+/// Authorization requests are deleted ten minutes after their expiry; younger ones must exist.
 const REMEMBERED_MS: i64 = 540_000;
 
-/// I5. Every grant that is alive at HubSpot has a connection that holds it, or held it until its refresh token was lost;
-/// a grant that was never stored is excused if its connect was cut off.
+/// Checks I5: every grant that is alive at HubSpot has a connection that holds it, or held it until its refresh token
+/// was lost. A grant that was never stored is excused if its callback was interrupted.
 pub fn no_grant_left(history: &History) -> Finding {
     let held: HashSet<_> = history.stored.connections.iter().map(|one| &one.fingerprint).collect();
     let mut grant_of: HashMap<&String, u32> = HashMap::new();
@@ -44,7 +44,7 @@ pub fn no_grant_left(history: &History) -> Finding {
     let back = history.disconnects.iter().filter(|disconnected| stored.contains(&disconnected.connection));
     violations.extend(back.map(|disconnected| {
         format!(
-            "connection {} was ended at {} and is there again",
+            "connection {} was ended at {} and exists again",
             disconnected.connection,
             at(history, disconnected.at)
         )
@@ -54,11 +54,11 @@ pub fn no_grant_left(history: &History) -> Finding {
     }
     found(violations, || match excused {
         0 => String::new(),
-        count => format!("never stored, because a kill or a cut line ended the connect: {count}"),
+        count => format!("never stored, because a kill or a cut line ended the callback: {count}"),
     })
 }
 
-/// Whether the connect that made a grant was cut off before it was stored.
+/// Returns whether the callback that created a grant was interrupted before the commit.
 fn cut_off(history: &History, grant: u32) -> bool {
     let exchange = history.calls.iter().find(|call| call.kind == Kind::Exchange && call.grant == Some(grant));
     let Some(exchange) = exchange else { return false };
@@ -71,7 +71,7 @@ fn cut_off(history: &History, grant: u32) -> bool {
     line || killed.is_some_and(|killed| killed <= until) || cause(history, exchange).is_some()
 }
 
-/// I7. At the end, and at every look in between.
+/// Checks I7, at the end and in every sample.
 pub fn one_job_each(history: &History) -> Finding {
     let mut violations: Vec<_> =
         history.mismatches.iter().map(|one| format!("during the run: connection {one}")).collect();
@@ -86,8 +86,8 @@ pub fn one_job_each(history: &History) -> Finding {
     found(violations, String::new)
 }
 
-/// I9. Connected, failed, cancelled; one whose person never came back expires by itself. An exchange that was cut off
-/// expires as well; it is excused by a kill, a freeze or a cut line.
+/// Checks I9: a flow is connected, failed or cancelled, or expires by itself when its user never comes back. An
+/// interrupted exchange expires as well, if a kill, a freeze or a cut line excuses it.
 pub fn every_auth_request_ends(history: &History) -> Finding {
     let end = history.calls.last().map_or(0, |call| call.at);
     let stored: HashMap<_, _> = history.stored.auth_requests.iter().map(|one| (&one.flow, one)).collect();
@@ -95,7 +95,7 @@ pub fn every_auth_request_ends(history: &History) -> Finding {
     for start in &history.starts {
         let Some(request) = stored.get(&start.flow) else {
             if end - start.at < REMEMBERED_MS {
-                violations.push(format!("flow {} of {} is forgotten", start.flow, at(history, start.at)));
+                violations.push(format!("flow {} of {} is lost", start.flow, at(history, start.at)));
             }
             continue;
         };
@@ -105,17 +105,17 @@ pub fn every_auth_request_ends(history: &History) -> Finding {
             "failed" | "cancelled" | "awaiting_user" => {}
             "exchanging" if disturbed(history, consumed) => cut_off += 1,
             status => {
-                violations.push(format!("flow {} of {} is {status}", start.flow, at(history, start.at)))
+                violations.push(format!("flow {} of {} is {status}", start.flow, at(history, start.at)));
             }
         }
     }
     found(violations, || match cut_off {
         0 => String::new(),
-        count => format!("exchanges that were cut off, and expire: {count}"),
+        count => format!("interrupted exchanges that expire: {count}"),
     })
 }
 
-/// Whether anything hit a replica while an exchange that began then may have been under way.
+/// Returns whether a fault hit a replica while an exchange that started then may have been in progress.
 fn disturbed(history: &History, began: i64) -> bool {
     let until = began + EXCHANGE_MS;
     let within = |from: i64, to: i64| from <= until && to >= began;

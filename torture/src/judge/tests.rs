@@ -1,5 +1,4 @@
-//! A judge that cannot find anyone guilty is worth nothing: each invariant is shown a history that breaks it, and the
-//! same history with what excuses it.
+//! Tests of the judge: each invariant gets a history that breaks it, and the same history with its excuse.
 
 use fake_hubspot::{AccessToken, Kind};
 
@@ -9,7 +8,7 @@ use crate::history::{
     Life, Living, NeedsReauth, Promise, Read, Start,
 };
 
-/// A well history: one connection on replica 0, refreshed once, its process still running.
+/// Returns a correct history: one connection on replica 0, refreshed once, its process still running.
 fn healthy() -> History {
     History {
         calls: vec![refresh(10_000, 0, Some(1))],
@@ -21,7 +20,7 @@ fn healthy() -> History {
     }
 }
 
-/// A refresh of grant 1 by replica 0, answered after 20 ms; the fingerprint of generation 3 is `t3`.
+/// Returns a refresh of grant 1 by replica 0, answered after 20 ms; the fingerprint of generation 3 is `t3`.
 fn refresh(at: i64, presented: u32, issued: Option<u32>) -> Call {
     Call {
         at,
@@ -58,7 +57,7 @@ fn living(fingerprint: &str) -> Living {
     Living { id: 1, hub: 7, fingerprint: fingerprint.to_owned() }
 }
 
-/// A read for 5 s of connection `one` at 20 s, answered after 10 ms with the token that expires at 30 s.
+/// Returns a read for 5 s of connection `one` at 20 s, answered after 10 ms with the token that expires at 30 s.
 fn read() -> Read {
     let token = Lent { known: Some(access_token(30_000)), generation: 2 };
     let promise = Promise { expires_at: 30_000, expires_in_ms: 9_000, fresh_for_ms: 4_000, is_short: false };
@@ -77,7 +76,7 @@ fn access_token(expires_at_ms: i64) -> AccessToken {
     AccessToken { grant: 1, hub_id: 7, expires_at_ms }
 }
 
-/// A read at this moment that was told this.
+/// Returns a read at this moment with this response.
 fn lent(at: i64, change: impl FnOnce(&mut Lent, &mut Promise)) -> Read {
     let mut read = Read { at, answered: at + 10, ..read() };
     if let Answer::Lent { token, promise } = &mut read.answer {
@@ -92,12 +91,12 @@ fn refused(status: u16, code: &str, retry_after: bool) -> Read {
     Read { answer: Answer::Refused { status, code: code.to_owned(), retry_after }, ..read() }
 }
 
-/// What is broken by these reads.
+/// Returns the invariants that these reads break.
 fn broken_by(reads: impl IntoIterator<Item = Read>) -> Vec<&'static str> {
     broken(&History { reads: reads.into_iter().collect(), ..healthy() })
 }
 
-/// The names of the invariants that are broken; whether anything was read is another matter.
+/// Returns the names of the broken invariants, except the one on whether tokens were read.
 fn broken(history: &History) -> Vec<&'static str> {
     let mut broken = all_broken(history);
     broken.retain(|name| *name != "lent");
@@ -108,8 +107,8 @@ fn all_broken(history: &History) -> Vec<&'static str> {
     judge(history).iter().filter(|verdict| verdict.is_broken()).map(|verdict| verdict.name).collect()
 }
 
-/// A history in which an answer was lost: generation 1 was issued at 10 s, generation 0 is stored and was asked for
-/// again, in vain, a minute later.
+/// Returns a history in which a response was lost: generation 1 was issued at 10 s, generation 0 is stored and was
+/// refused a minute later.
 fn losing() -> History {
     let mut history = healthy();
     history.calls.push(refresh(71_000, 0, None));
@@ -118,7 +117,7 @@ fn losing() -> History {
 }
 
 #[test]
-fn a_well_history_is_not_found_guilty() {
+fn a_correct_history_has_no_violations() {
     assert_eq!(broken(&healthy()), [""; 0]);
 }
 
@@ -134,7 +133,7 @@ fn i1_two_refreshes_at_once() {
 }
 
 #[test]
-fn i2_and_i3_an_answer_was_lost_for_no_reason() {
+fn i2_and_i3_a_response_was_lost_without_cause() {
     assert_eq!(broken(&losing()), ["I2", "I3"]);
 }
 
@@ -188,12 +187,12 @@ fn i3_the_kill_of_another_replica_excuses_nothing() {
 }
 
 #[test]
-fn i3_only_an_over_long_freeze_excuses_a_loss() {
+fn i3_only_a_freeze_longer_than_the_lease_excuses_a_loss() {
     let mut history = losing();
     history.freezes.push(Freeze { replica: 0, from: 10_010, to: 16_000 });
     assert_eq!(broken(&history), ["I2", "I3"]);
     history.freezes[0].to = 75_000;
-    assert_eq!(broken(&history), ["I3"], "a lease has run out, but nobody has been refused twice");
+    assert_eq!(broken(&history), ["I3"], "a lease has expired, but no connection has been refused twice");
     history.calls.push(refresh(100_000, 0, None));
     assert_eq!(broken(&history), ["I2", "I3"], "it is awake again");
     history.freezes[0].to = 130_000;
@@ -202,12 +201,12 @@ fn i3_only_an_over_long_freeze_excuses_a_loss() {
 }
 
 #[test]
-fn i2_others_may_ask_again_while_an_answer_waits_in_a_frozen_process() {
+fn i2_others_may_refresh_while_a_response_waits_in_a_frozen_process() {
     let mut history = losing();
     history.freezes.push(Freeze { replica: 0, from: 10_010, to: 75_000 });
     history.calls[1].replica = Some(1);
     history.lives.push(life(1, 0, None));
-    // It wakes and writes what it was given, and the connection is refreshed with that.
+    // It wakes and stores its response, and the connection is refreshed with that.
     history.calls.push(refresh(86_000, 1, Some(2)));
     history.stored.connections[0].fingerprint = "t2".to_owned();
     history.grants = vec![living("t2")];
@@ -216,7 +215,7 @@ fn i2_others_may_ask_again_while_an_answer_waits_in_a_frozen_process() {
 }
 
 #[test]
-fn i3_a_kill_does_not_excuse_more_losses_than_there_are_refreshes_at_once() {
+fn i3_a_kill_excuses_no_more_losses_than_concurrent_refreshes() {
     let mut history = History { lives: vec![life(0, 0, Some((10_050, EndReason::Killed)))], ..healthy() };
     history.stored.connections.clear();
     for grant in 1..=9 {
@@ -229,7 +228,7 @@ fn i3_a_kill_does_not_excuse_more_losses_than_there_are_refreshes_at_once() {
         history.stored.connections.push(connection(&grant.to_string(), &format!("{grant}-t0")));
         history.grants.push(Living { id: grant, ..living(&format!("{grant}-t1")) });
     }
-    // As many again may be renewed because a backend wants them.
+    // As many again may be refreshed because a backend requests them.
     history.rules.max_in_flight = 4;
     assert_eq!(broken(&history), ["I3"]);
     history.rules.max_in_flight = 5;
@@ -237,7 +236,7 @@ fn i3_a_kill_does_not_excuse_more_losses_than_there_are_refreshes_at_once() {
 }
 
 #[test]
-fn i3_a_loss_is_found_although_its_person_has_connected_anew() {
+fn i3_a_loss_is_found_although_its_user_has_reconnected() {
     let mut history = losing();
     history.stored.connections[0].fingerprint = "new".to_owned();
     history.grants = vec![Living { id: 2, ..living("new") }];
@@ -245,7 +244,7 @@ fn i3_a_loss_is_found_although_its_person_has_connected_anew() {
 }
 
 #[test]
-fn i3_a_connection_is_given_up_although_its_token_is_good() {
+fn i3_a_connection_is_suspended_although_its_token_is_valid() {
     let mut history = healthy();
     history.stored.connections[0].state = "needs_reauth".to_owned();
     history.stored.connections[0].jobs = 0;
@@ -253,7 +252,7 @@ fn i3_a_connection_is_given_up_although_its_token_is_good() {
 }
 
 #[test]
-fn i3_a_stored_token_that_hubspot_never_saw() {
+fn i3_a_stored_token_that_hubspot_never_issued() {
     let mut history = healthy();
     history.grants.clear();
     history.stored.connections[0].fingerprint = "nobody's".to_owned();
@@ -261,7 +260,7 @@ fn i3_a_stored_token_that_hubspot_never_saw() {
 }
 
 #[test]
-fn a_run_in_which_nothing_was_lent_says_nothing_of_what_is_lent() {
+fn a_run_without_token_reads_judges_no_token_reads() {
     let refused = refused(503, "token_unavailable", true);
     for reads in [Vec::new(), vec![refused.clone()]] {
         let history = History { reads, ..healthy() };
@@ -272,11 +271,11 @@ fn a_run_in_which_nothing_was_lent_says_nothing_of_what_is_lent() {
 }
 
 #[test]
-fn i4_a_token_lives_for_less_than_was_asked_for() {
+fn i4_a_token_lives_shorter_than_requested() {
     assert_eq!(broken_by([read()]), [""; 0]);
-    // Five seconds are asked for, and 3.99 are left, or 1.99.
+    // Five seconds are requested, and 3.99 are left, or 1.99.
     assert_eq!(broken_by([lent(26_000, |_, _| {})]), ["I4"]);
-    assert_eq!(broken_by([lent(28_000, |_, promise| promise.is_short = true)]), [""; 0], "it says so");
+    assert_eq!(broken_by([lent(28_000, |_, promise| promise.is_short = true)]), [""; 0], "it has a warning");
     let unchanged = |at| {
         let token = Lent { known: Some(access_token(30_000)), generation: 2 };
         Read { at, answered: at + 1_200, answer: Answer::Unchanged(token), ..read() }
@@ -286,7 +285,7 @@ fn i4_a_token_lives_for_less_than_was_asked_for() {
 }
 
 #[test]
-fn i4_a_token_is_said_to_live_longer_than_hubspot_lets_it() {
+fn i4_a_token_reports_a_longer_lifetime_than_at_hubspot() {
     assert_eq!(broken_by([lent(20_000, |token, _| token.known = Some(access_token(29_999)))]), ["I4"]);
     assert_eq!(broken_by([lent(20_000, |_, promise| promise.expires_in_ms = 20_000)]), ["I4"]);
     assert_eq!(broken_by([lent(20_000, |_, promise| promise.expires_in_ms = 7_000)]), ["I4"]);
@@ -294,7 +293,7 @@ fn i4_a_token_is_said_to_live_longer_than_hubspot_lets_it() {
 }
 
 #[test]
-fn i4_and_i13_a_process_that_stood_still_is_judged_by_when_it_looked() {
+fn i4_and_i13_a_paused_process_is_judged_by_its_read_time() {
     let late = Read { answered: 85_000, ..read() };
     let mut history = History { reads: vec![late], ..healthy() };
     assert_eq!(broken(&history), ["I4", "I13"]);
@@ -309,13 +308,13 @@ fn i4_and_i13_a_process_that_stood_still_is_judged_by_when_it_looked() {
 }
 
 #[test]
-fn i4_and_i14_at_rest_what_is_asked_for_can_be_had() {
+fn i4_and_i14_at_rest_requests_are_met() {
     let short = lent(28_000, |_, promise| promise.is_short = true);
     let put_off = refused(503, "token_unavailable", true);
     let mut history = History { reads: vec![short, put_off], rest: Some(19_000), ..healthy() };
     assert_eq!(broken(&history), ["I4", "I14"]);
     history.reads.iter_mut().for_each(|read| read.min_ttl_ms = 11_000);
-    assert_eq!(broken(&history), [""; 0], "nobody is promised more than half a life");
+    assert_eq!(broken(&history), [""; 0], "no caller may request more than half a lifetime");
     history.reads.iter_mut().for_each(|read| read.min_ttl_ms = 5_000);
     let failing = Call { status: Some(500), issued: None, superseded: false, ..refresh(19_500, 1, None) };
     history.calls.push(failing);
@@ -328,7 +327,7 @@ fn i4_and_i14_at_rest_what_is_asked_for_can_be_had() {
 }
 
 #[test]
-fn i13_a_token_that_hubspot_does_not_accept() {
+fn i13_a_token_that_hubspot_rejects() {
     for known in [None, Some(AccessToken { hub_id: 8, ..access_token(30_000) })] {
         assert_eq!(broken_by([lent(20_000, |token, _| token.known = known)]), ["I13"]);
     }
@@ -337,13 +336,13 @@ fn i13_a_token_that_hubspot_does_not_accept() {
 }
 
 #[test]
-fn i13_a_token_of_what_has_ended_or_an_older_one() {
+fn i13_a_token_of_an_ended_connection_or_an_older_generation() {
     let mut history = History { reads: vec![read()], ..healthy() };
     history.stored.connections[0].id = "another".to_owned();
     history.disconnects.push(Disconnect { at: 19_999, connection: "one".to_owned() });
     assert_eq!(broken(&history), ["I13"]);
     history.disconnects[0].at = 20_005;
-    assert_eq!(broken(&history), [""; 0], "it was asked for before that");
+    assert_eq!(broken(&history), [""; 0], "it was requested before that");
     let revoke =
         Call { kind: Kind::Revoke, status: Some(200), superseded: false, ..refresh(19_900, 1, None) };
     history.calls.push(revoke);
@@ -355,7 +354,7 @@ fn i13_a_token_of_what_has_ended_or_an_older_one() {
 }
 
 #[test]
-fn i14_a_token_is_refused_or_put_off_for_no_reason() {
+fn i14_a_token_is_refused_or_delayed_without_cause() {
     assert_eq!(broken_by([refused(503, "token_unavailable", true)]), [""; 0]);
     for read in [
         refused(503, "token_unavailable", false),
@@ -372,7 +371,7 @@ fn i14_a_token_is_refused_or_put_off_for_no_reason() {
     let mut history = History { reads: vec![refused(409, "needs_reauth", false)], ..healthy() };
     history.calls.push(Call { superseded: false, ..refresh(15_000, 1, None) });
     assert_eq!(broken(&history), [""; 0], "HubSpot has refused it");
-    // Somebody else has connected the same account since, and then the person of this connection as well.
+    // Another user has connected the same account since, and then the user of this connection as well.
     let again = Call { kind: Kind::Exchange, grant: Some(2), ..refresh(16_000, 0, Some(0)) };
     history.calls.push(again);
     history.grants.push(Living { id: 2, ..living("t0") });
@@ -392,7 +391,7 @@ fn i5_a_grant_outlives_its_connection() {
         Call { kind: Kind::Exchange, fingerprint: None, presented: None, ..refresh(500, 0, Some(0)) };
     history.calls.insert(0, exchange);
     assert_eq!(broken(&history), ["I5"]);
-    // Killed before it could store what HubSpot gave: nobody knows the grant.
+    // Killed before it could store HubSpot's response: the grant is unknown.
     history.lives = vec![life(0, 0, Some((600, EndReason::Killed))), life(0, 700, None)];
     assert_eq!(broken(&history), [""; 0]);
 }
@@ -433,7 +432,7 @@ fn i7_jobs_and_connections_do_not_match() {
 }
 
 #[test]
-fn i8_a_connection_that_needs_its_person_goes_on_asking() {
+fn i8_a_connection_that_needs_reauth_keeps_refreshing() {
     let mut history = healthy();
     history.needs_reauth.push(NeedsReauth {
         at: 12_000,
@@ -446,7 +445,7 @@ fn i8_a_connection_that_needs_its_person_goes_on_asking() {
 }
 
 #[test]
-fn i9_an_attempt_has_no_end_or_is_forgotten() {
+fn i9_a_flow_has_no_end_or_is_lost() {
     let mut history = healthy();
     history.starts.push(Start { at: 1_000, flow: "flow".to_owned() });
     assert_eq!(broken(&history), ["I9"]);

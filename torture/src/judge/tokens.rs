@@ -1,4 +1,4 @@
-//! What must hold of refresh tokens.
+//! The invariants of refresh tokens.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,24 +8,24 @@ use super::causes::{Cause, by_grant, cause, is_held_up, losses, was_frozen};
 use super::{Finding, at, found};
 use crate::history::{Call, History};
 
-/// After a moment like this a call that was on its way has arrived.
+/// The longest time that a call takes to arrive.
 const ON_ITS_WAY_MS: i64 = 1_000;
 
 fn refreshes(history: &History) -> impl Iterator<Item = &Call> {
     history.calls.iter().filter(|call| call.kind == Kind::Refresh)
 }
 
-/// I1. A process that has stood still for longer than its lease cannot know that it has lost it; HubSpot, not being
-/// asked whose turn it is, may then meet both.
+/// Checks I1. A process that stood still for longer than its lease cannot know that it has lost it; HubSpot, which
+/// knows nothing of leases, may then receive both calls.
 pub fn one_at_a_time(history: &History) -> Finding {
     let (excused, broken): (Vec<_>, Vec<_>) =
         refreshes(history).filter(|call| call.overlapping).partition(|call| was_frozen(history, call));
     found(tell(history, &broken), || remark(excused.len(), "after a freeze longer than a lease"))
 }
 
-/// I2. It is excused if the answer with the new one was lost in a kill, or if it waited, when the old one was presented,
-/// in a process that stood still for longer than its lease; and if whoever presents the old one has just woken from such
-/// a freeze.
+/// Checks I2. Excuses are: the response with the new token was lost in a kill; it was waiting in a process that stood
+/// still for longer than its lease when the old one was presented; or the process that presents the old one has just
+/// woken from such a freeze.
 pub fn no_old_token(history: &History) -> Finding {
     let grants = by_grant(history);
     let excuse = |call: &&Call| {
@@ -37,22 +37,22 @@ pub fn no_old_token(history: &History) -> Finding {
     };
     let (excused, broken): (Vec<_>, Vec<_>) =
         refreshes(history).filter(|call| call.superseded).partition(excuse);
-    found(tell(history, &broken), || remark(excused.len(), "explained by a kill or a freeze"))
+    found(tell(history, &broken), || remark(excused.len(), "excused by a kill or a freeze"))
 }
 
-/// I3. A refresh token may be lost where a kill or a freeze of two minutes hit the moment between HubSpot's answer and its
-/// commit, and then at most as many as are refreshed at once: those that were due, and as many again that backends wait
-/// for. A stop loses none. Nobody is sent to connect anew while what is stored is good.
+/// Checks I3: a refresh token may be lost if a kill or a freeze of two minutes hit the time between HubSpot's response
+/// and its commit, and then at most as many as are refreshed concurrently: those that were due, and as many again that
+/// backends wait for. A stop loses none. No user has to reconnect while the stored token is valid.
 pub fn none_lost(history: &History) -> Finding {
     let current: HashSet<_> = history.grants.iter().map(|grant| &grant.fingerprint).collect();
     let mut violations = Vec::new();
     for one in &history.stored.connections {
         if one.state != "active" && current.contains(&one.fingerprint) {
             violations
-                .push(format!("connection {} is {} although its refresh token is good", one.id, one.state));
+                .push(format!("connection {} is {} although its refresh token is valid", one.id, one.state));
         }
         if one.state == "integrity_error" {
-            violations.push(format!("connection {} cannot be opened", one.id));
+            violations.push(format!("connection {} cannot be decrypted", one.id));
         }
     }
     let mut causes: BTreeMap<Cause, usize> = BTreeMap::new();
@@ -60,10 +60,10 @@ pub fn none_lost(history: &History) -> Finding {
         match loss.cause {
             Some(cause) => *causes.entry(cause).or_default() += 1,
             None => violations.push(format!(
-                "the refresh token of {} is lost, and nothing explains it; {}",
+                "the refresh token of {} is lost without an excuse; {}",
                 loss.connection
-                    .map_or("a connection that is gone".to_owned(), |one| format!("connection {}", one.id)),
-                loss.call.map_or("HubSpot knows no grant of it".to_owned(), |call| describe(history, call)),
+                    .map_or("a deleted connection".to_owned(), |one| format!("connection {}", one.id)),
+                loss.call.map_or("HubSpot has no grant of it".to_owned(), |call| describe(history, call)),
             )),
         }
     }
@@ -81,13 +81,13 @@ pub fn none_lost(history: &History) -> Finding {
         };
         let moment = at(history, moment);
         violations.push(format!(
-            "{count} refresh tokens were lost by the {what} of replica {replica} at {moment}; {most} are refreshed at once"
+            "{count} refresh tokens were lost by the {what} of replica {replica} at {moment}; at most {most} are refreshed concurrently"
         ));
     }
-    found(violations, || remark(causes.values().sum(), "lost, each explained"))
+    found(violations, || remark(causes.values().sum(), "lost, each with an excuse"))
 }
 
-/// I6. A life begins with a success and may end as early as the refresh window allows.
+/// Checks I6. A lifetime starts with a success and may end as early as the refresh window allows.
 pub fn no_more_than_needed(history: &History) -> Finding {
     let shortest = history.rules.life_ms as f64 * history.rules.window_from;
     let mut violations = Vec::new();
@@ -95,11 +95,11 @@ pub fn no_more_than_needed(history: &History) -> Finding {
         let (good, bad): (Vec<&Call>, Vec<&Call>) =
             calls.iter().copied().partition(|call| call.status == Some(200));
         let (Some(first), Some(last)) = (calls.first(), calls.last()) else { continue };
-        // One for the life that the first call ends, and one because a call may be held up on its way.
+        // One for the lifetime that the first call ends, and one because a call may be delayed on its way.
         let lives = ((last.at - first.at) as f64 / shortest) as usize + 2;
         if good.len() > lives {
             violations.push(format!(
-                "grant {grant} was refreshed {} times (and {} times in vain) from {} to {}: {lives} lives at most",
+                "grant {grant} was refreshed {} times (and {} times without success) from {} to {}: {lives} lifetimes at most",
                 good.len(),
                 bad.len(),
                 at(history, first.at),
@@ -110,7 +110,7 @@ pub fn no_more_than_needed(history: &History) -> Finding {
     found(violations, String::new)
 }
 
-/// I8. Until its person has connected anew, when it gets another refresh token.
+/// Checks I8, until the user reconnects, which brings another refresh token.
 pub fn silent_when_needs_reauth(history: &History) -> Finding {
     let mut broken = Vec::new();
     for needs_reauth in &history.needs_reauth {
@@ -134,10 +134,10 @@ fn tell(history: &History, calls: &[&Call]) -> Vec<String> {
     calls.iter().map(|call| describe(history, call)).collect()
 }
 
-/// One call, for whoever looks into the logs afterwards.
+/// Describes a call, as a start for reading the logs.
 pub(super) fn describe(history: &History, call: &Call) -> String {
     let number = |number: Option<u32>| number.map_or("unknown".to_owned(), |number| number.to_string());
-    let maker = history.maker(call).map_or("nobody".to_owned(), |(_, life)| {
+    let maker = history.maker(call).map_or("an unknown process".to_owned(), |(_, life)| {
         let end = life.end.map_or(String::new(), |end| format!(", {} at {}", end.how, at(history, end.at)));
         format!("replica {} (started at {}{end})", life.replica, at(history, life.from))
     });

@@ -1,4 +1,4 @@
-//! One attacker: a client address that keeps up as many connections of one kind as it is told to.
+//! An attacker: a client address that keeps up a number of connections of one kind.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,39 +11,39 @@ use tokio::time::sleep;
 
 use crate::{Failure, connect};
 
-/// How long an attacker waits before it opens a connection again that was closed: long enough that on this machine the
-/// attack does not take the processors that the service needs.
+/// The time after which an attacker opens a closed connection again: long enough that the attack does not take the
+/// processors that the service needs on this machine.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Requests that are sent at once, without waiting for answers.
+/// Requests that are pipelined, without waiting for responses.
 const AHEAD: usize = 64;
 
-/// How a connection is held.
+/// The way in which a connection is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Nothing is sent.
     Nothing,
-    /// Half a head is sent.
+    /// Half a request head is sent.
     HalfHead,
     /// A request and one byte of the next are sent.
     OneByteMore,
     /// A request is sent, then nothing.
     Idle,
-    /// A body in chunks that is refused, and never ends.
+    /// A chunked body that is refused and never ends.
     RefusedBody,
-    /// Polls of an authorization request, many at once.
+    /// Polls of an authorization request, many pipelined.
     PolledAhead,
-    /// Long answers that are never read.
+    /// Long responses that are never read.
     Unread,
     /// Polls whose client resets the connection.
     AbandonedPoll,
 }
 
-/// Where attacks go.
+/// The target of attacks.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The address of the service.
     pub address: SocketAddr,
-    /// What it is called.
+    /// Its host name.
     pub host: String,
     /// The verifier of an authorization request.
     pub verifier: String,
@@ -51,7 +51,7 @@ pub struct Target {
     pub tag: String,
 }
 
-/// What an attacker's process is told to do.
+/// The arguments of an attacker's process.
 #[derive(Debug, Args)]
 pub struct Orders {
     #[arg(long, value_enum, hide = true)]
@@ -69,7 +69,7 @@ pub struct Orders {
 }
 
 impl Kind {
-    /// All of them, in the order of the report.
+    /// All kinds, in the order of the report.
     pub const ALL: [Self; 8] = [
         Self::Nothing,
         Self::HalfHead,
@@ -81,7 +81,7 @@ impl Kind {
         Self::AbandonedPoll,
     ];
 
-    /// Its name on the command line.
+    /// Returns its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -95,7 +95,7 @@ impl Kind {
         }
     }
 
-    /// What is sent on each connection.
+    /// Returns the bytes that are sent on each connection.
     fn text(self, orders: &Orders) -> String {
         let (host, verifier, tag) = (&orders.host, &orders.verifier, &orders.tag);
         let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
@@ -121,7 +121,7 @@ impl Kind {
     }
 }
 
-/// Attacks until the standard input is closed, then keeps what is open until the process is ended.
+/// Attacks until standard input is closed, then keeps the open connections until the process ends.
 pub async fn run(kind: Kind, orders: &Orders, connections: usize) -> Result<(), Failure> {
     let (silence, is_silent) = watch::channel(false);
     let text = kind.text(orders);
@@ -134,7 +134,7 @@ pub async fn run(kind: Kind, orders: &Orders, connections: usize) -> Result<(), 
     std::future::pending().await
 }
 
-/// Keeps one connection up, and opens it again when the service has closed it.
+/// Keeps one connection open, and opens it again when the service has closed it.
 async fn hold(
     kind: Kind,
     text: String,

@@ -1,4 +1,4 @@
-//! The honest client: asks one thing after the other on connections of its own, and notes how long each answer takes.
+//! The honest client: sends one request after the other on its own connections and records the response times.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::connect;
 
 const PAUSE: Duration = Duration::from_millis(20);
-/// An answer that takes longer is a failure. The goal beside an attack is a second, which the report shows; it is not
-/// judged, because the attackers share the processors with the service.
+/// A response that takes longer is a failure. The goal during an attack is a second, which the report shows; it is not
+/// checked, because the attackers share the processors with the service.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const PATHS: [&str; 3] = ["/login", "/api/hubspot/status", "/livez"];
 
-/// What the honest client has seen.
+/// The figures of the honest client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
     pub requests: u64,
@@ -24,7 +24,7 @@ pub struct Figures {
     pub slowest: Duration,
 }
 
-/// An honest client at work.
+/// A running honest client.
 pub struct Honest {
     stop: watch::Sender<bool>,
     work: JoinHandle<Figures>,

@@ -1,10 +1,10 @@
 //! Lays siege to the service: thousands of hostile connections from two client addresses, one kind after the other,
-//! beside an honest client on a third address. Reports how long the honest client waits, how much memory the service
-//! takes, and how long the hostile connections stay once their clients have fallen silent.
+//! beside an honest client on a third address. Reports the response times of the honest client, the memory of the
+//! service, and how long the hostile connections stay open once their clients are silent.
 //!
-//! The attackers are processes of their own (this program, with `--attack`): each needs as many descriptors as it has
+//! The attackers are separate processes (this program, with `--attack`): each needs as many descriptors as it has
 //! connections.
-#![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
+#![expect(clippy::print_stdout, reason = "a command-line program prints to standard output")]
 
 mod attack;
 mod honest;
@@ -21,34 +21,35 @@ use attack::{Kind, Target};
 use honest::Honest;
 use service::Service;
 
-/// Why a siege cannot be laid.
+/// An error that stops a siege.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where the attackers come from.
+/// The addresses of the attackers.
 const HOSTILE: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
-/// Where the honest client comes from.
+/// The address of the honest client.
 const FRIENDLY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
-/// How long the service may keep a silent connection: 30 seconds, and two coarse clocks of a second each.
+/// The time within which the service must close a silent connection: 30 seconds, and two coarse clocks of a second
+/// each.
 const GONE_WITHIN: Duration = Duration::from_secs(33);
-/// What the service may occupy, in KiB.
+/// The limit for the service's resident memory, in KiB.
 const RESIDENT: u64 = 200 * 1024;
 
-/// Lays siege to the service with hostile connections, beside an honest client.
+/// Lay siege to the service with hostile connections, beside an honest client.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The number of hostile connections, from both addresses together
+    /// Number of hostile connections, from both addresses together
     #[arg(long, default_value_t = 20_000)]
     connections: usize,
-    /// The duration of each kind of attack before its clients fall silent, in seconds
+    /// Seconds of each kind of attack before its clients fall silent
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// The duration of the siege, in minutes: the kinds are repeated until then
+    /// Minutes of the whole siege: the kinds are repeated until then
     #[arg(long, default_value_t = 0)]
     minutes: u64,
-    /// Run only this kind of attack (may be repeated); all of them one after the other if omitted
+    /// Only this kind of attack (may be given more than once); by default all of them one after the other
     #[arg(long, value_enum)]
     kind: Vec<Kind>,
-    /// What an attacker's process does (used by this program itself)
+    /// Arguments of an attacker's process (used by this program itself)
     #[command(flatten)]
     attack: attack::Orders,
 }
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            println!("    the siege has failed: {why}");
+            println!("    the siege failed: {why}");
             ExitCode::FAILURE
         }
     }
@@ -87,7 +88,7 @@ fn raise_descriptors() -> std::io::Result<()> {
 
 async fn besiege(arguments: &Arguments) -> Result<bool, Failure> {
     let service = Service::start().await?;
-    println!("| attack | slowest honest answer | honest failures | peak memory | all closed after |");
+    println!("| attack | slowest honest response | honest failures | peak memory | all closed after |");
     println!("|---|---|---|---|---|");
     let (began, length) = (Instant::now(), Duration::from_secs(60 * arguments.minutes));
     let kinds = if arguments.kind.is_empty() { &Kind::ALL[..] } else { &arguments.kind };
@@ -121,7 +122,7 @@ async fn besiege(arguments: &Arguments) -> Result<bool, Failure> {
     }
 }
 
-/// What one attack has shown.
+/// The result of an attack.
 struct Found {
     honest: honest::Figures,
     resident: u64,
@@ -147,7 +148,7 @@ async fn attack_once(service: &Service, kind: Kind, arguments: &Arguments) -> Re
         resident = resident.max(service.resident()?);
         sleep(Duration::from_millis(100)).await;
     }
-    // From here on they send nothing and open nothing, and leave open what is.
+    // From here on they send nothing, open no connection, and keep the open ones.
     attackers.iter_mut().for_each(Attacker::fall_silent);
     let silent = Instant::now();
     let mut gone_after = None;
@@ -161,7 +162,7 @@ async fn attack_once(service: &Service, kind: Kind, arguments: &Arguments) -> Re
     Ok(Found { honest: honest.end().await, resident, gone_after })
 }
 
-/// An attacker's process; it ends when this is dropped.
+/// An attacker's process, killed on drop.
 struct Attacker(Child);
 
 impl Attacker {
@@ -178,7 +179,7 @@ impl Attacker {
         Ok(Self(child))
     }
 
-    /// Closes the process's standard input, which it takes for the order.
+    /// Closes the process's standard input, which ends its attack.
     fn fall_silent(&mut self) {
         drop(self.0.stdin.take());
     }
@@ -191,7 +192,7 @@ impl Drop for Attacker {
     }
 }
 
-/// A TCP connection from one of the loopback addresses.
+/// Opens a TCP connection from one of the loopback addresses.
 async fn connect(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<tokio::net::TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind((source, 0).into())?;

@@ -1,4 +1,4 @@
-//! The service that is besieged, with a simulated HubSpot and a database file of its own.
+//! The service under siege, with a simulated HubSpot and its own database file.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ use crate::attack::Target;
 const READY: Duration = Duration::from_secs(30);
 const HOST_PAGE: &str = "https://app.example.com";
 
-/// A running service; it ends when this is dropped.
+/// A running service, stopped on drop.
 pub struct Service {
     child: Child,
     port: u16,
@@ -29,7 +29,7 @@ pub struct Service {
 }
 
 impl Service {
-    #[expect(clippy::disallowed_methods, reason = "the tool's own client is not the service's")]
+    #[expect(clippy::disallowed_methods, reason = "the tool does not use the service's client")]
     pub async fn start() -> Result<Self, Failure> {
         let program = std::env::current_exe()?.with_file_name("hubspot-connect");
         let folder = tempfile::Builder::new().prefix("siege-").tempdir()?;
@@ -75,7 +75,7 @@ impl Service {
         Err("the service is not ready".into())
     }
 
-    /// Where attacks go, with an authorization request that can be polled.
+    /// Returns the target of attacks, with an authorization request that can be polled.
     pub async fn target(&self) -> Result<Target, Failure> {
         let base = format!("http://localhost:{}", self.port);
         let verifier = Secret::random(&Random::system());
@@ -97,12 +97,13 @@ impl Service {
         })
     }
 
-    /// The resident memory of the service, in KiB.
+    /// Returns the resident memory of the service, in KiB.
     pub fn resident(&self) -> Result<u64, Failure> {
         Ok(memory_kib(self.child.id(), "VmRSS")?)
     }
 
-    /// How many connections and polls are open but for those of the honest client, of this one and of another scrape.
+    /// Returns the number of open connections and polls, without those of the honest client, of this scrape and of
+    /// another.
     pub async fn hostile(&self) -> Result<u64, Failure> {
         let text =
             self.http.get(format!("http://127.0.0.1:{}/metrics", self.admin)).send().await?.text().await?;

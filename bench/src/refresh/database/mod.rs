@@ -1,4 +1,4 @@
-//! Databases to measure on: made, filled and looked into from outside, beside the service that serves from them.
+//! The databases of measurements: created, filled and read from outside, beside the service that serves from them.
 
 mod postgres;
 mod sqlite;
@@ -13,28 +13,28 @@ use crate::servers::{HubSpot, Service};
 use postgres::Postgres;
 use sqlite::Sqlite;
 
-/// How often it is measured.
+/// The number of measurements.
 const ACQUIRES: usize = 51;
 
-/// What the claim costs by itself when nothing is due.
+/// The cost of acquiring jobs when none is due.
 pub struct AcquireCost {
     /// The median.
     pub time: Duration,
-    /// How the database goes about it.
+    /// The query plan.
     pub plan: Vec<String>,
 }
 
-/// Where databases are made.
+/// A place where databases are created.
 pub enum Engine {
-    /// In this folder.
+    /// SQLite, in this folder.
     Sqlite(PathBuf),
     /// On the server with this URL.
     Postgres(String),
 }
 
-/// SQLite in this folder, and PostgreSQL if a server is named.
+/// Returns SQLite in this folder, and PostgreSQL if a server is named.
 pub fn engines(folder: &Path) -> Vec<Engine> {
-    // In the environment, because others may read the arguments of a process, and there is a password in it.
+    // In the environment, because other users may read the arguments of a process, and the URL contains a password.
     let server = std::env::var("TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty());
     std::iter::once(Engine::Sqlite(folder.to_owned())).chain(server.map(Engine::Postgres)).collect()
 }
@@ -47,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// An empty database.
+    /// Creates an empty database.
     pub async fn create(&self, name: &str) -> Result<Database, Failure> {
         Ok(match self {
             Self::Sqlite(folder) => Database::Sqlite(Sqlite::create(folder, name)?),
@@ -55,7 +55,7 @@ impl Engine {
         })
     }
 
-    /// A database with the service's schema and these connections.
+    /// Creates a database with the service's schema and these connections.
     pub async fn create_with(
         &self,
         name: &str,
@@ -76,14 +76,14 @@ impl Engine {
     }
 }
 
-/// A database. Its files go with it.
+/// A database; its files are removed with it.
 pub enum Database {
     Sqlite(Sqlite),
     Postgres(Postgres),
 }
 
 impl Database {
-    /// What the service is given.
+    /// Returns the URL for the service.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(sqlite) => format!("sqlite://{}?mode=rwc", sqlite.path()),
@@ -91,7 +91,7 @@ impl Database {
         }
     }
 
-    /// What the bare loop is given.
+    /// Returns the address for the bare loop.
     pub fn place(&self) -> String {
         match self {
             Self::Sqlite(sqlite) => sqlite.path(),
@@ -99,7 +99,7 @@ impl Database {
         }
     }
 
-    /// Makes the one table of the bare loop.
+    /// Creates the one table of the bare loop.
     pub async fn fill_floor(&mut self, tokens: &[String]) -> Result<(), Failure> {
         match self {
             Self::Sqlite(sqlite) => sqlite.fill_floor(tokens),
@@ -107,13 +107,13 @@ impl Database {
         }
     }
 
-    /// How many connections have tokens that a refresh has brought.
+    /// Returns the number of connections with refreshed tokens.
     pub async fn refreshed(&mut self) -> Result<usize, Failure> {
         const REFRESHED: &str = "SELECT count(*) FROM token WHERE generation > 0";
         self.number(REFRESHED).await.map(|count| usize::try_from(count).unwrap_or(0))
     }
 
-    /// Whether a job is due at that moment, be it under a lease or not.
+    /// Returns whether a job is due at that time, leased or not.
     pub async fn has_due(&mut self, now: i64) -> Result<bool, Failure> {
         Ok(self.number("SELECT COALESCE(min(run_at), 9223372036854775807) FROM token_refresh_job").await?
             <= now)
@@ -126,7 +126,7 @@ impl Database {
         }
     }
 
-    /// What it costs to look for due jobs where there is none.
+    /// Measures the search for due jobs when there are none.
     pub async fn acquire(&mut self, now: i64) -> Result<AcquireCost, Failure> {
         match self {
             Self::Sqlite(sqlite) => sqlite.acquire(now),

@@ -8,7 +8,7 @@ use super::{ACQUIRES, AcquireCost, median};
 use crate::Failure;
 use crate::refresh::rows::{self, Connection, TABLES};
 
-/// How many rows are copied at once.
+/// The number of rows that are copied at once.
 const CHUNK: usize = 10_000;
 
 pub struct Postgres {
@@ -34,7 +34,7 @@ impl Postgres {
     }
 
     pub async fn fill(&mut self, rows: impl Iterator<Item = Connection>) -> Result<(), Failure> {
-        // Rows that are known to fit need no look at each foreign key.
+        // The rows are known to be consistent, so foreign keys need no check.
         self.db.execute("SET session_replication_role = replica").await?;
         let mut rows = rows.peekable();
         while rows.peek().is_some() {
@@ -66,7 +66,7 @@ impl Postgres {
         self.settle().await
     }
 
-    /// What the server would do later of its own accord, done before anything is measured.
+    /// Does before the measurement what the server would do later by itself.
     async fn settle(&mut self) -> Result<(), Failure> {
         self.db.execute("VACUUM ANALYZE").await?;
         self.db.execute("CHECKPOINT").await?;

@@ -26,7 +26,7 @@ impl Sqlite {
         self.path.display().to_string()
     }
 
-    /// Opened when it is needed first: the schema is made before.
+    /// Opens the file at the first use: the schema is created before.
     fn open(&mut self) -> Result<&rusqlite::Connection, Failure> {
         if self.db.is_none() {
             self.db = Some(rusqlite::Connection::open(&self.path)?);
@@ -36,7 +36,7 @@ impl Sqlite {
 
     pub fn fill(&mut self, rows: impl Iterator<Item = Connection>) -> Result<(), Failure> {
         let db = rusqlite::Connection::open(&self.path)?;
-        // What fails here is made anew; what is measured comes later, over connections of its own.
+        // After a failure here all is created again; measurements come later, over other connections.
         db.execute_batch(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; \
              PRAGMA cache_size = -1000000; BEGIN",
