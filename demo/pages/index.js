@@ -1,4 +1,4 @@
-// What a host page does with a connection: the element has done the rest.
+// Shows the connection; the element does the rest.
 const byId = (id) => document.getElementById(id);
 
 function show({ detail: connection }) {

@@ -1,4 +1,4 @@
-// A host page's whole code: open the popup in the click, believe one origin and one window, show the outcome.
+// The complete code of a host page: open the popup in the click, trust one origin and one window, show the outcome.
 const service = document.body.dataset.service;
 const byId = (id) => document.getElementById(id);
 let popup = null;

@@ -1,4 +1,4 @@
-//! The host page: a stranger's web application with a button, served from another site, with the SDK and without it.
+//! The host page: another web application with a button, served from another site, with the SDK and without it.
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -15,7 +15,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/page.css", "text/css; charset=utf-8", include_str!("../pages/page.css")),
 ];
 
-/// Serves the pages; it ends with the handle.
+/// Serves the pages until the handle is dropped.
 pub fn serve(options: &Options) -> Result<ServerHandle, Failure> {
     let service = options.public_url();
     let server = HttpServer::new(move || {

@@ -11,11 +11,11 @@ use clap::Parser;
 use fake_hubspot::FakeHubSpot;
 use options::Options;
 
-/// Why the demo does not run, for the person at the terminal.
+/// An error that stops the demo, printed to the terminal.
 type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
-#[expect(clippy::print_stderr, reason = "the person at the terminal is told here")]
+#[expect(clippy::print_stderr, reason = "errors go to standard error")]
 async fn main() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,15 +41,12 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the one URL to open goes to standard output")]
+#[expect(clippy::print_stdout, reason = "the URL to open goes to standard output")]
 fn greet(options: &Options, hubspot: &FakeHubSpot, api_key: &str) {
     println!("\n  Open {}\n", options.host_url());
-    println!("  It is a page of another site with a Connect to HubSpot button.");
+    println!("  This page of another site has a Connect to HubSpot button.");
     println!("  Service           {}   (its own pages: connections, log out)", options.public_url());
     println!("  Simulated HubSpot {}", hubspot.base_url());
     println!("  Key for backends  {api_key}");
-    println!(
-        "  Access tokens live {} s, so a refresh is soon seen. Ctrl-C ends it.\n",
-        options.token_seconds
-    );
+    println!("  Access tokens live {} s, so a refresh comes soon. Ctrl-C ends it.\n", options.token_seconds);
 }

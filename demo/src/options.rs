@@ -1,4 +1,4 @@
-//! The demo's command line, and the addresses that follow from it.
+//! The demo's command line, and the URLs that follow from it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::Failure;
 
-/// The whole of hubspot-connect on one machine, with a simulated HubSpot.
+/// Run the whole of hubspot-connect on one machine, with a simulated HubSpot.
 #[derive(Debug, Parser)]
 pub struct Options {
     /// Port of the service; 0 chooses a free one.
@@ -18,38 +18,38 @@ pub struct Options {
     /// Port of the simulated HubSpot.
     #[arg(long, default_value_t = 6003)]
     pub hubspot_port: u16,
-    /// What a page receives for a connection, as in TOKEN_DELIVERY.
+    /// Token delivery to pages, like TOKEN_DELIVERY.
     #[arg(long, default_value = "handle")]
     pub token_delivery: String,
-    /// Lifetime of an access token. Below 120 s it is shorter than the default `min_ttl` of backends.
+    /// Lifetime of access tokens in seconds. Below 120 it is shorter than backends request by default.
     #[arg(long, default_value_t = 120)]
     pub token_seconds: i64,
-    /// A PostgreSQL URL; a temporary SQLite file if omitted.
+    /// A PostgreSQL URL; by default an SQLite file that is removed with the demo.
     #[arg(long)]
     pub database: Option<String>,
-    /// A Cross-Origin-Opener-Policy for the simulated HubSpot, to see a severed popup.
+    /// A Cross-Origin-Opener-Policy for the simulated HubSpot, to see a popup that is cut off.
     #[arg(long)]
     pub coop: Option<String>,
-    /// The origin of another page that may connect; may be repeated.
+    /// Origin of another page that may connect; may be given more than once.
     #[arg(long = "origin")]
     pub origins: Vec<String>,
-    /// Lifetime of a browser session without a request.
+    /// Idle lifetime of a browser session, in seconds.
     #[arg(long, default_value_t = 1800)]
     pub session_seconds: u64,
-    /// The log level.
+    /// Log level.
     #[arg(long, default_value = "info")]
     pub log_level: String,
 }
 
 impl Options {
-    /// Makes sure that every port is free, and finds one where any will do.
+    /// Checks that every port is free, and chooses one for each 0.
     pub fn settle_ports(&mut self) -> Result<(), Failure> {
         let ports = [
             ("--port", &mut self.port),
             ("--host-port", &mut self.host_port),
             ("--hubspot-port", &mut self.hubspot_port),
         ];
-        // All are held until the last is found, so that no free one is found twice.
+        // All are held until the last is chosen, so that no port is chosen twice.
         let mut held = Vec::new();
         for (flag, port) in ports {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).map_err(|why| {
@@ -61,7 +61,7 @@ impl Options {
         Ok(())
     }
 
-    /// The simulated HubSpot as the demo wants it.
+    /// Returns the options of the simulated HubSpot.
     pub fn hubspot(&self) -> fake_hubspot::Options {
         fake_hubspot::Options {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.hubspot_port)),
@@ -72,17 +72,17 @@ impl Options {
         }
     }
 
-    /// The service, by name: a browser keeps it apart from the host page's address.
+    /// Returns the URL of the service, by name: a browser keeps it apart from the host page's address.
     pub fn public_url(&self) -> String {
         format!("http://localhost:{}", self.port)
     }
 
-    /// The origins whose pages may connect.
+    /// Returns the origins whose pages may connect.
     pub fn host_origins(&self) -> String {
         std::iter::once(self.host_url()).chain(self.origins.iter().cloned()).collect::<Vec<_>>().join(",")
     }
 
-    /// The host page: another site, because it is another host.
+    /// Returns the URL of the host page, which is another site because it is another host.
     pub fn host_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.host_port)
     }

@@ -1,4 +1,4 @@
-//! The service itself, configured as an operator would: by variables alone.
+//! The service itself, configured like an operator's, by variables alone.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("MARKETPLACE_INSTALLS", "on".to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
         ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
-        // Whoever plays the backend does so on this machine.
+        // The demo's backends run on this machine.
         ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1,localhost".to_owned()),
         ("LOG_LEVEL", options.log_level.clone()),
     ];
@@ -51,14 +51,14 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
     Ok(App::build(config, Clock::system(), Random::system()).await?)
 }
 
-/// A key for everything, for whoever wants to be the host's backend.
+/// Creates an API key with all scopes, for a backend of the host.
 pub async fn api_key(service: &App) -> Result<Secret, Failure> {
     let random = Random::system();
     let id = ApiKeyId::random(&random);
     let secret = new_key(id, &random);
     let key = ApiKey {
         id,
-        // A demo on a server of one's own may be started many times.
+        // A demo on a persistent server may be started many times.
         name: id.to_string(),
         key_hash: secret.hash(),
         scopes: ApiScopes(ApiScope::ALL.to_vec()),

@@ -56,7 +56,7 @@ def require_json(request: Request) -> None:
         raise HTTPException(415)
 
 
-#: What stands before each route by which the page acts for the user who is logged in.
+#: The dependencies of each route by which the page acts for the user who is logged in.
 action = [Depends(logged_in_user), Depends(require_same_origin), Depends(require_json)]
 
 
@@ -96,7 +96,7 @@ async def create_session(user: Annotated[str, Depends(logged_in_user)]) -> NewCo
 
 
 async def call_hubspot(user: str, path: str, **request: Any) -> Any:
-    """Calls HubSpot by the newest connection of a user."""
+    """Calls HubSpot with the newest connection of a user."""
     connections = await connections_of(user)
     if not connections:
         raise HTTPException(404)

@@ -37,7 +37,7 @@ function requireJson(request, response, next) {
   else response.sendStatus(415);
 }
 
-/** What stands before each route by which the page acts for the user who is logged in. */
+/** The middleware of each route by which the page acts for the user who is logged in. */
 const action = [requireLogin, requireSameOrigin, requireJson, express.json()];
 
 async function connectionsOf(user) {
@@ -65,7 +65,7 @@ app.post("/hubspot/session", action, async (request, response) => {
   response.json(await hubspot.connectSessions.create({ external_user_id: userOf(request), scopes: SCOPES }));
 });
 
-/** Calls HubSpot by the newest connection of a user, and answers with what `read` makes of the response. */
+/** Calls HubSpot with the newest connection of a user, and answers with the result of `read` on the response. */
 async function callHubSpot(request, response, path, init, read) {
   const [connection] = await connectionsOf(userOf(request));
   if (!connection) return response.sendStatus(404);

@@ -12,7 +12,7 @@ async function show(result) {
   }
 }
 
-// First thing in the click: browsers block popups that come later.
+// First in the click handler: browsers block popups that open later.
 document.querySelector("#connect").onclick = () => show(hubspot.connect());
-// A reload may have interrupted an attempt.
+// A reload may have interrupted a flow.
 show(hubspot.resume());

@@ -1,4 +1,4 @@
-//! The cookies of one browser, as far as the service can tell.
+//! The cookies of a browser, as far as the service can see them.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};

@@ -1,5 +1,5 @@
-//! What the tests, the torture and the benchmarks need alike: the cookies of a browser, lines that
-//! can be cut, free ports, the memory of a process.
+//! Helpers of the tests, the torture and the benchmarks: the cookies of a browser, lines that can be cut, free ports,
+//! the memory of a process.
 
 mod cookies;
 mod line;
@@ -11,14 +11,15 @@ use std::sync::{Mutex, PoisonError};
 pub use cookies::{Cookies, quoted_after};
 pub use line::{Line, Reach, State};
 
-/// Returns a port for this process alone, until it ends, from below those that the system gives to connections on their
-/// way out: there are hundreds of these, and one of them might take the port in the meantime.
+/// Returns a port for this process alone, until it ends, from below the range of the system's ephemeral ports: there
+/// are hundreds of these, and one of them might take the port in the meantime.
 ///
-/// That it was free a moment ago is not enough: among a thousand tests two choose the same one before either listens. So
-/// this function holds the UDP port of the same number, which nothing here needs and only one process can have.
+/// A port that was free a moment ago is not enough: among a thousand tests two choose the same one before either
+/// listens. So this function holds the UDP port of the same number, which nothing here needs and only one process can
+/// have.
 pub fn free_port() -> u16 {
     static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
-    // Processes that start one after the other begin far apart.
+    // Processes that start one after the other search from distant ports.
     let mut number = std::process::id().wrapping_mul(7919);
     loop {
         number = number.wrapping_add(1);

@@ -13,32 +13,32 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use url::Url;
 
-/// Whether a line carries.
+/// The state of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It carries.
+    /// Bytes are forwarded.
     Open,
-    /// It carries each message after so long.
+    /// Each message is delayed.
     Slow(Duration),
-    /// Connections are closed, and new ones at once.
+    /// Connections are closed, and new ones as soon as they are made.
     Cut,
-    /// Bytes are held back.
+    /// Bytes are held.
     Stalled,
 }
 
-/// Which way the state of a line goes for.
+/// The directions in which the state of a line applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Both ways.
+    /// Both directions.
     Both,
-    /// What has been asked is answered; nothing new is asked. A line to HubSpot that loses answers loses refresh tokens,
-    /// and no client can do anything about that.
+    /// Requests only: responses still arrive. A line to HubSpot that loses responses loses refresh tokens, and no
+    /// client can prevent that.
     Questions,
 }
 
 /// A line.
 pub struct Line {
-    /// Where it begins.
+    /// The address of its near end.
     pub address: SocketAddr,
     state: watch::Sender<State>,
     refused: Arc<AtomicUsize>,
@@ -46,7 +46,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Lays a line to an address.
+    /// Opens a line to an address.
     pub async fn lay(to: SocketAddr, reach: Reach) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -57,7 +57,7 @@ impl Line {
         Ok(Self { address, state, refused, accepting })
     }
 
-    /// Lays a line to the database server of a URL, and leads the URL over it.
+    /// Opens a line to the database server of a URL, and changes the URL to use it.
     pub async fn to_database(url: &mut Url) -> io::Result<Self> {
         let host = url.host_str().unwrap_or("127.0.0.1").to_owned();
         let server = lookup_host((host, url.port().unwrap_or(5432))).await?.next();
@@ -68,12 +68,12 @@ impl Line {
         Ok(line)
     }
 
-    /// Changes whether it carries.
+    /// Changes its state.
     pub fn set(&self, state: State) {
         self.state.send_replace(state);
     }
 
-    /// Returns how many connections were closed at once because the line was cut.
+    /// Returns the number of connections that were closed at once because the line was cut.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
     }
@@ -95,7 +95,7 @@ async fn accept(
 ) {
     loop {
         let Ok((near, _)) = listener.accept().await else {
-            // Out of files: a moment later there are some.
+            // Out of file descriptors: wait a moment for some.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -109,7 +109,7 @@ async fn accept(
 
 async fn carry(near: TcpStream, to: SocketAddr, reach: Reach, state: watch::Receiver<State>) {
     let Ok(far) = TcpStream::connect(to).await else { return };
-    // Small messages back and forth: waiting to fill a packet would only add to every answer.
+    // Small messages go back and forth: waiting to fill a packet would delay every response.
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     let there = pump(near_in, far_out, state.clone(), Some(reach));
@@ -117,7 +117,7 @@ async fn carry(near: TcpStream, to: SocketAddr, reach: Reach, state: watch::Rece
     tokio::join!(there, back);
 }
 
-/// Carries bytes one way until either end is closed, or the line is cut for this way.
+/// Forwards bytes in one direction until either end is closed, or the line is cut in this direction.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -128,7 +128,7 @@ async fn pump(
     loop {
         let read = tokio::select! {
             read = from.read(&mut bytes) => read,
-            // A connection on which an answer is awaited stays; it is closed when the next question comes.
+            // A connection that awaits a response stays open; it is closed at the next request.
             () = cut(&mut state), if reach == Some(Reach::Both) => break,
         };
         let Ok(mut filled @ 1..) = read else { break };
@@ -142,15 +142,15 @@ async fn pump(
     let _ = to.shutdown().await;
 }
 
-/// Ends when the line is cut.
+/// Returns when the line is cut.
 async fn cut(state: &mut watch::Receiver<State>) {
     if state.wait_for(|state| *state == State::Cut).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Holds bytes back while the line is stalled. `false` if they are not to be carried: the line was cut, or whoever has
-/// sent them is gone. Carrying them then would ask HubSpot for something that nobody waits for.
+/// Waits while the line is stalled. Returns `false` if the bytes must be dropped: the line was cut, or their sender has
+/// disconnected. Forwarding them then would make a call to HubSpot whose response has no receiver.
 async fn released(
     from: &mut OwnedReadHalf,
     bytes: &mut Vec<u8>,
@@ -185,7 +185,7 @@ async fn released(
 mod tests {
     use super::*;
 
-    /// A server that answers every byte with the same byte, and a line to it.
+    /// Starts a server that echoes every byte, and a line to it.
     async fn echo(reach: Reach) -> (Line, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stalled_line_keeps_what_it_was_given_and_a_cut_one_closes() {
+    async fn stalled_lines_keep_their_bytes_and_cut_lines_close() {
         let (line, mut stream) = echo(Reach::Both).await;
         stream.write_all(b"a").await.unwrap();
         assert_eq!(answer(&mut stream).await, Some(b'a'));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn on_a_line_that_is_cut_for_questions_what_was_asked_is_answered() {
+    async fn lines_cut_for_requests_still_deliver_responses() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let line = Line::lay(listener.local_addr().unwrap(), Reach::Questions).await.unwrap();
         let mut near = TcpStream::connect(line.address).await.unwrap();

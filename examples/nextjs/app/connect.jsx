@@ -2,7 +2,7 @@
 import { useHubSpotConnect } from "hubspot-connect/react";
 import { confirmConnectSession, createConnectSession } from "./actions";
 
-/** The button. `known` is the connection that the server knows. */
+/** The button. `known` is the connection that the server has found. */
 export function ConnectToHubSpot({ service, known }) {
   const { state, connection, error, connect } = useHubSpotConnect({
     service, connection: known, connectSession: createConnectSession, onConfirm: confirmConnectSession,
