@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_addresses_are_those_of_both_families() {
+    fn all_addresses_cover_ipv4_and_ipv6() {
         let (_listener, address) = bind((Ipv6Addr::UNSPECIFIED, 0).into(), "PORT").expect("a free port");
         TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).expect("IPv4");
         if address.is_ipv6() {

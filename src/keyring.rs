@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_for_its_own_row_alone() {
+    fn ciphertexts_are_bound_to_their_row() {
         let ring = keyring(&[&Keyring::generate()]);
         let sealed = ring.seal(&Secret::new("na1-token".into()), HERE);
         assert_eq!(ring.open(&sealed, HERE).expect("opens").expose(), "na1-token");
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_key_still_opens_and_a_missing_one_is_named() {
+    fn older_keys_decrypt_and_missing_keys_are_named() {
         let (old, new) = (Keyring::generate(), Keyring::generate());
         let sealed = keyring(&[&old]).seal(&Secret::new("x".into()), HERE);
         assert!(keyring(&[&new, &old]).open(&sealed, HERE).is_ok());
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pickup_code_is_good_for_its_flow_and_its_time_alone() {
+    fn pickup_codes_are_bound_to_their_flow_and_expire() {
         let ring = keyring(&[&Keyring::generate()]);
         let (random, until) = (crate::domain::random::Random::seeded(1), Timestamp::from_unix_ms(60_000));
         let (flow, other) = (FlowId::random(&random), FlowId::random(&random));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_token_names_its_user_until_it_expires() {
+    fn read_tokens_name_their_user_until_they_expire() {
         let ring = keyring(&[&Keyring::generate()]);
         let (user, until) = ("Anna Smith 42".parse().expect("an id"), Timestamp::from_unix_ms(60_000));
         let project = ProjectId::default();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_byte_is_damage_wherever_it_is() {
+    fn every_flipped_byte_is_detected() {
         let ring = keyring(&[&Keyring::generate()]);
         let sealed = ring.seal(&Secret::new("x".into()), HERE);
         for at in 0..sealed.ciphertext.len() - 2 {
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_from_a_clock_that_runs_ahead_still_opens() {
+    fn tokens_of_a_fast_clock_are_accepted() {
         let key = Keyring::generate();
         let ring = keyring(&[&key]);
         let envelope = br#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":"x"}"#;
@@ -383,7 +383,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_other_text_than_the_sealed_one_opens(
+        fn altered_ciphertexts_do_not_decrypt(
             at in any::<Index>(),
             length in 0..4_usize,
             instead in prop_oneof!["[A-Za-z0-9_=-]{0,4}", select(vec!["\0", "\n", " ", "=", "+", "/"]).prop_map(str::to_owned), any::<String>()],
@@ -400,7 +400,7 @@ mod tests {
         }
 
         #[test]
-        fn an_envelope_opens_at_its_own_place_alone((kind, row, generation, client_id) in envelope(), secret in any::<String>()) {
+        fn envelopes_are_bound_to_their_place((kind, row, generation, client_id) in envelope(), secret in any::<String>()) {
             let ring = keyring(&[&Keyring::generate()]);
             let plain = Envelope { v: 1, t: &kind, c: &row, g: generation, k: &client_id, s: &secret };
             let plain = serde_json::to_vec(&plain).expect("JSON");
@@ -410,7 +410,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_envelope_does_not_open(at in any::<Index>(), instead in any::<Vec<u8>>()) {
+        fn malformed_envelopes_are_refused(at in any::<Index>(), instead in any::<Vec<u8>>()) {
             let ring = keyring(&[&Keyring::generate()]);
             let whole = br#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":""}"#;
             let cut = &whole[..at.index(whole.len())];
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_stand_twice_and_figures_that_are_none_do_not_open() {
+    fn duplicate_fields_and_malformed_numbers_do_not_decrypt() {
         let ring = keyring(&[&Keyring::generate()]);
         for plain in [
             r#"{"v":1,"t":"refresh","c":"row-2","c":"row-1","g":3,"k":"app","s":"x"}"#,

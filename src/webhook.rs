@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_the_one_of_the_specification() {
+    fn signatures_match_the_specification() {
         let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
         let at = Timestamp::from_unix_ms(1_614_265_330_999);
         let message = Message { id: "msg_p5jXN8AQM9LWM0D4loKWxJek", at, body: r#"{"test": 2432232314}"# };
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_signs_nothing() {
+    fn invalid_secrets_sign_nothing() {
         let message = Message { id: "a", at: Timestamp::from_unix_ms(0), body: "" };
         let short = format!("whsec_{}", STANDARD.encode([7; 23]));
         let long = format!("whsec_{}", STANDARD.encode([7; 65]));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn only_public_https_is_allowed_however_it_is_spelled() {
+    fn only_public_https_is_allowed_in_every_spelling() {
         let webhooks = webhooks(&["hooks.internal", "127.0.0.1:9000"]);
         for good in ["https://hooks.example.com/a?b=c", "https://1.1.1.1:8443/", "http://hooks.internal/"] {
             assert!(webhooks.check_url(good).is_ok(), "{good}");

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_line_is_told_without_its_values() {
+    fn invalid_lines_are_reported_without_their_values() {
         for line in [
             r#"{"external_user_id":"u","refresh_token":["s3cret"]}"#,
             r#"{"external_user_id":"u","refresh_token":"s3cret","other":1}"#,

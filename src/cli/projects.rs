@@ -58,7 +58,7 @@ impl Projects {
                     ));
                 }
                 Self::List => {
-                    store.platform.projects().await?.iter().for_each(|project| print_line(line(project)))
+                    store.platform.projects().await?.iter().for_each(|project| print_line(line(project)));
                 }
                 Self::SetOrigins { name, .. } if name == ProjectId::default() => {
                     return Err("the default project has the origins of HOST_ORIGINS".into());

@@ -24,7 +24,7 @@ pub use reader::Variables;
 pub use refresh::Refresh;
 pub use security::{OnSessionExpiry, Security, TokenDelivery};
 pub use server::Server;
-pub use variables::example_env;
+pub use variables::{configuration, example_env};
 pub use webhooks::Webhooks;
 
 use crate::domain::proxies::Proxies;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn two_credentials_and_two_secrets_are_enough() {
+    fn client_credentials_and_two_secrets_are_sufficient() {
         let config = read(&[]).expect("valid");
         assert_eq!(config.server.public_url.as_str(), "http://localhost:6001/");
         assert_eq!(config.hubspot.redirect_uri.as_str(), "http://localhost:6001/auth/hubspot/callback");
@@ -121,12 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn no_page_gets_an_access_token_unless_the_operator_has_chosen_so() {
+    fn access_tokens_are_not_handed_to_pages_by_default() {
         assert_eq!(read(&[]).expect("valid").security.token_delivery, TokenDelivery::Handle);
     }
 
     #[test]
-    fn the_name_of_the_application_is_short_and_visible() {
+    fn the_application_name_is_short_and_visible() {
         let long = "a".repeat(60);
         let config = read(&[("APP_NAME", &long)]).expect("valid");
         assert_eq!(config.server.app_name, Some(long.clone()));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_never_part_of_a_report() {
+    fn reports_contain_no_secret() {
         let text = problems(&[
             ("ENCRYPTION_KEYS", "hunter2"),
             ("APP_SECRET", "hunter3"),
@@ -151,21 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn lists_take_spaces_around_their_commas() {
+    fn lists_accept_spaces_around_commas() {
         let config =
             read(&[("HOST_ORIGINS", " https://a.example.com , https://b.example.com ")]).expect("valid");
         assert_eq!(config.security.host_origins.iter().count(), 2);
     }
 
     #[test]
-    fn how_fast_an_account_is_asked_is_told_as_calls_and_seconds() {
+    fn account_rate_limits_are_given_as_calls_and_seconds() {
         let config = read(&[]).expect("valid");
         assert_eq!(config.hubspot.account_rate.to_string(), "110/10");
         assert!(problems(&[("HUBSPOT_ACCOUNT_RATE", "110")]).contains("110/10"));
     }
 
     #[test]
-    fn a_comma_list_of_client_secrets_is_kept_in_order() {
+    fn client_secrets_keep_their_order() {
         let config = read(&[("HUBSPOT_CLIENT_SECRET", "new, old")]).expect("valid");
         let secrets: Vec<_> =
             config.hubspot.client_secrets.iter().map(|secret| secret.expose().to_owned()).collect();

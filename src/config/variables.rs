@@ -148,3 +148,19 @@ pub fn example_env() -> String {
     }
     text
 }
+
+/// Returns the list as a page of the documentation.
+pub fn configuration() -> String {
+    let mut text = String::from(
+        "# Configuration\n\n\
+         For operators. At the end, you know every variable, its default and its meaning. [Operations](operating.md#configuration)\n\
+         says where values come from and which ones production needs. (`hubspot-connect print configuration` prints this page.)\n\n\
+         | variable | meaning | default |\n|---|---|---|\n",
+    );
+    for variable in VARIABLES {
+        let code = |value: &str| if value.is_empty() { String::new() } else { format!("`{value}`") };
+        let file = if variable.secret { format!("<br>`{}_FILE`", variable.name) } else { String::new() };
+        text += &format!("| `{}`{file} | {} | {} |\n", variable.name, variable.about, code(variable.default));
+    }
+    text
+}

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_known_by_its_prefix_and_holds_256_bits_behind_it() {
+    fn api_keys_have_a_prefix_and_256_random_bits() {
         let random = Random::seeded(1);
         let id = ApiKeyId::random(&random);
         let key = new_key(id, &random);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_told_in_utc_with_a_z() {
+    fn timestamps_are_formatted_in_utc_with_z() {
         assert_eq!(Timestamp::from_unix_ms(1_795_000_000_999).rfc3339(), "2026-11-18T11:06:40Z");
     }
 

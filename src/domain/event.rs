@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_has_a_type_a_time_and_data() {
+    fn messages_have_a_type_a_time_and_data() {
         let text = message(EventType::WebhookTest, Timestamp::from_unix_ms(0), serde_json::json!({}));
         assert_eq!(text, r#"{"type":"webhook.test","timestamp":"1970-01-01T00:00:00Z","data":{}}"#);
     }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_any_text_that_cannot_mislead() {
+    fn external_ids_accept_any_unambiguous_text() {
         for good in ["1", "user_42", "anna@example.com", "Жанна", "𝔘𝔰𝔢𝔯", "a b", &"Ж".repeat(255)]
         {
             assert_eq!(good.parse::<ExternalUserId>().unwrap().as_str(), good);

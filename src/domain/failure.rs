@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_a_snake_case_text_of_its_own() {
+    fn every_code_has_its_own_snake_case_text() {
         for code in FailureCode::ALL {
             assert_eq!(code.as_str().parse(), Ok(code));
             assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_hyphenated_spelling_is_an_id() {
+    fn ids_accept_only_the_hyphenated_spelling() {
         let id = UserId::random(&Random::seeded(1));
         assert_eq!(id.to_string().parse::<UserId>().ok(), Some(id));
         assert!(id.uuid().simple().to_string().parse::<UserId>().is_err());
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_in_the_order_of_their_times() {
+    fn ids_are_ordered_by_time() {
         let random = Random::seeded(1);
         let [early, late] = [1, 2].map(|ms| UserId::at(Timestamp::from_unix_ms(ms), &random));
         assert!(early < late);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_portal_id_is_a_plain_positive_number() {
+    fn portal_ids_are_positive_numbers() {
         assert_eq!("1234567".parse::<PortalId>().ok(), Some(PortalId(1_234_567)));
         assert_eq!("9007199254740991".parse::<PortalId>().ok(), Some(PortalId(9_007_199_254_740_991)));
         assert!("9007199254740992".parse::<PortalId>().is_err());

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn hubspot_s_own_addresses_are_taken() {
+    fn hubspot_return_urls_are_accepted() {
         for good in [
             "https://app.hubspot.com/ecosystem/1234567/marketplace/apps/x",
             "https://app-eu1.hubspot.com/x?a=b&c=%2F",
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_s_are() {
+    fn other_return_urls_are_refused() {
         for bad in [
             "http://app.hubspot.com/x",
             "https://app.hubspot.com:444/x",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn where_people_approve_counts_too_in_its_one_spelling() {
+    fn the_authorize_host_is_accepted_in_one_spelling() {
         let here = Origin::parse("http://127.0.0.1:8910").expect("an origin");
         assert!(InstallReturnUrl::parse("http://127.0.0.1:8910/installed", &here).is_some());
         for bad in [
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_added_to_whatever_question_there_is() {
+    fn the_state_is_added_to_any_query_string() {
         let state = Secret::random(&Random::seeded(1));
         let text = state.expose();
         let with = |url: &str| parse(url).expect(url).with_state(&state);

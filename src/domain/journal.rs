@@ -60,7 +60,7 @@ mod tests {
     use crate::domain::failure::FailureCode;
 
     #[test]
-    fn pauses_double_up_to_a_quarter_of_an_hour() {
+    fn pauses_double_up_to_15_minutes() {
         let failure = Failure::transient(FailureCode::ProviderTimeout);
         let seconds = |in_a_row| pause(&failure, in_a_row, 0.5).as_secs();
         assert_eq!([1, 2, 3, 4, 5, u32::MAX].map(seconds), [60, 120, 240, 480, 900, 900]);

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_a_plain_key_and_any_text() {
+    fn metadata_filters_have_a_plain_key_and_any_text() {
         let filter = |text: &str| text.parse::<MetadataFilter>();
         let expected = |key: &str, value: &str| Ok(MetadataFilter { key: key.into(), value: value.into() });
         assert_eq!(filter("plan:pro"), expected("plan", r#""pro""#));

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn all_others_are_not() {
+    fn other_addresses_are_not_public() {
         all(&["0.0.0.0", "0.1.2.3", "10.0.0.1", "127.0.0.1", "127.255.0.1", "169.254.169.254"], false);
         all(&["100.64.0.1", "100.127.255.255", "172.16.0.1", "172.31.255.255", "192.168.1.1"], false);
         all(&["192.0.0.8", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.1.1", "198.51.100.1"], false);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_nat64_is_as_public_as_the_one_inside() {
+    fn nat64_addresses_are_public_if_the_embedded_address_is() {
         all(&["64:ff9b::8.8.8.8", "64:ff9b::1.1.1.1"], true);
         all(
             &["64:ff9b::10.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b::192.168.1.1"],

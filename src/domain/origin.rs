@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_taken_as_browsers_send_them() {
+    fn origins_are_accepted_as_browsers_send_them() {
         for good in [
             "https://app.example.com",
             "https://app.example.com:8443",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_of_another_spelling_are_refused_with_the_right_one() {
+    fn misspelled_origins_are_refused_with_the_correct_spelling() {
         for (bad, right) in [
             ("https://a.example.com/", "https://a.example.com"),
             ("https://a.example.com/path", "https://a.example.com"),
@@ -236,7 +236,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_return_address_is_a_plain_one_of_the_very_origin() {
+    fn return_urls_are_plain_urls_of_the_same_origin() {
         let origin = Origin::parse("https://host.example").expect("valid");
         for good in ["https://host.example/", "https://host.example/a/b?c=d&e=%20"] {
             assert_eq!(ReturnUrl::parse(good, &origin).map(|url| url.0).as_deref(), Some(good));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_origin_is_found_only_by_its_exact_spelling() {
+    fn listed_origins_match_only_their_exact_spelling() {
         let list = AllowedOrigins::new(vec![Origin::parse("https://host.example").expect("valid")]);
         assert!(list.find("https://host.example").is_some());
         for near in [

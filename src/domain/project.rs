@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_word_in_lowercase() {
+    fn project_names_are_one_lowercase_word() {
         for good in ["default", "crm-sync", "2", &"a".repeat(40)] {
             assert_eq!(good.parse::<ProjectId>().expect("a name").to_string(), good);
         }

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_and_the_exceptions_decide() {
+    fn the_scheme_and_no_proxy_select_the_proxy() {
         let proxy = |text: &str| Some(Secret::new(text.to_owned()));
         let exceptions = "*.example.com, 10.0.0.0/8, ::1";
         let proxies = Proxies::new(proxy("http://u:p@secure.test:3128"), proxy("plain.test:80"), exceptions);

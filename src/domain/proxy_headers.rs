@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_connection_names_ends_with_it() {
+    fn headers_named_by_connection_are_hop_by_hop() {
         let named = Named::by(["close, X-HubSpot-Own", " ,Content-Type "].into_iter());
         for name in ["x-hubspot-own", "content-type", "close"] {
             assert!(!named.passes_to_hubspot(name) && !named.passes_to_caller(name), "{name}");

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_calls_and_seconds() {
+    fn rates_are_calls_per_seconds() {
         let rate: Rate = "110/10".parse().expect("a rate");
         assert_eq!(rate, Rate { calls: 110, interval: Duration::from_secs(10) });
         assert_eq!(rate.to_string(), "110/10");
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_of_different_spans_are_compared_in_the_long_run() {
+    fn rates_of_different_intervals_are_compared_by_average() {
         let [slow, fast]: [Rate; 2] = ["100/10", "11/1"].map(|text| text.parse().expect("a rate"));
         assert!(slow.is_slower_than(&fast) && !fast.is_slower_than(&slow) && !slow.is_slower_than(&slow));
     }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_refusal_of_the_grant_is_tried_again_and_a_second_gives_up() {
+    fn a_single_invalid_grant_is_retried_and_a_second_suspends() {
         let dead = Failure::invalid_grant(FailureCode::GrantDead);
         let first = job(0, 0).after(&dead, NOW, 0.5, false);
         assert_eq!(
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_failures_never_give_up_and_their_pauses_stay_below_five_minutes() {
+    fn transient_failures_never_suspend_and_back_off_below_five_minutes() {
         for attempts in [0, 1, 5, 50, 1_000_000, i64::MAX] {
             let Next::Retry { run_at, .. } =
                 job(attempts, 0).after(&Failure::transient(FailureCode::ProviderTimeout), NOW, 0.999, false)
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn what_hubspot_asks_for_is_waited_for() {
+    fn retry_after_is_waited_for() {
         let busy = Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(7)));
         let Next::Retry { run_at, .. } = job(0, 0).after(&busy, NOW, 0.0, false) else { panic!("gave up") };
         assert_eq!(run_at, NOW.plus(Duration::from_secs(7)));
     }
 
     #[test]
-    fn in_an_outage_a_job_stays_due_unless_hubspot_has_asked_for_more() {
+    fn jobs_stay_due_in_an_outage_unless_hubspot_asks_for_more() {
         let Next::Retry { run_at, .. } =
             job(9, 0).after(&Failure::transient(FailureCode::ProviderTimeout), NOW, 0.9, true)
         else {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_of_ours_never_count_against_a_connection() {
+    fn refused_client_credentials_never_count_against_a_connection() {
         let Next::Retry { invalid_grant_count, .. } =
             job(9, 0).after(&Failure::our_fault(FailureCode::ClientRejected), NOW, 0.0, false)
         else {

@@ -30,7 +30,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_ms(784_111_777_500);
 
     #[test]
-    fn seconds_and_dates_are_read_and_nonsense_and_the_past_are_nothing() {
+    fn seconds_and_dates_are_parsed_and_invalid_or_past_values_ignored() {
         assert_eq!(parse(" 120 ", NOW), Some(Duration::from_secs(120)));
         assert_eq!(parse("Sun, 06 Nov 1994 08:50:00 GMT", NOW), Some(Duration::from_secs(23)));
         for nothing in ["Sun, 06 Nov 1994 08:49:00 GMT", "soon", "-1", "", "1.5"] {
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_second_is_a_second() {
+    fn partial_seconds_round_up() {
         assert_eq!(seconds(Duration::ZERO), 0);
         assert_eq!(seconds(Duration::from_millis(1)), 1);
         assert_eq!(seconds(Duration::from_millis(2_000)), 2);

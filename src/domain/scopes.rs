@@ -88,12 +88,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_read_with_spaces_or_commas_and_each_scope_counts_once() {
+    fn scope_lists_accept_spaces_or_commas_and_drop_duplicates() {
         assert_eq!(Scopes::parse("oauth, crm.a  crm.b,oauth").to_string(), "oauth crm.a crm.b");
     }
 
     #[test]
-    fn missing_scopes_are_those_asked_for_and_not_granted() {
+    fn missing_scopes_are_those_requested_and_not_granted() {
         let asked = Scopes::parse("oauth crm.a crm.b");
         assert_eq!(asked.missing_from(&Scopes::parse("crm.a")).to_string(), "oauth crm.b");
     }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_prints_nothing_of_itself() {
+    fn secrets_are_redacted_when_printed() {
         let secret = Secret::new("hunter2".to_owned());
         assert!(!format!("{secret:?} {:?}", Some(&secret)).contains("hunter2"));
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_read_in_one_spelling_alone() {
+    fn hashes_accept_one_spelling() {
         let hash = Secret::new("hunter2".to_owned()).hash();
         let text = hash.text();
         assert_eq!(Hash::parse(&text), Some(hash));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_secret_has_256_bits() {
+    fn random_secrets_have_256_bits() {
         assert_eq!(Secret::random(&Random::system()).expose().len(), 43);
     }
 }

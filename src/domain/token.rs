@@ -115,14 +115,14 @@ mod tests {
     const START: Timestamp = Timestamp::from_unix_ms(0);
 
     #[test]
-    fn a_token_of_thirty_minutes_is_refreshed_between_16_and_21_minutes() {
+    fn thirty_minute_tokens_are_refreshed_after_16_to_21_minutes() {
         let expires = START.plus(Duration::from_secs(1800));
         assert_eq!(POLICY.refresh_at(START, expires, 0.0), START.plus(Duration::from_secs(990)));
         assert!(POLICY.refresh_at(START, expires, 0.999) < START.plus(Duration::from_secs(1260)));
     }
 
     #[test]
-    fn a_token_that_is_dead_on_arrival_makes_no_hot_loop() {
+    fn tokens_that_arrive_expired_cause_no_hot_loop() {
         assert_eq!(POLICY.refresh_at(START, START, 0.0), START.plus(MIN_REFRESH_INTERVAL));
     }
 }

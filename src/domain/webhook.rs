@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_tried_ten_times_over_three_days_and_then_has_failed() {
+    fn deliveries_are_attempted_ten_times_over_three_days() {
         let mut spent = Duration::ZERO;
         for attempts in 0..9 {
             let After::Again(pause) = failed(Some(500)).after(attempts, 0.5) else { panic!("{attempts}") };
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_granted_within_bounds() {
+    fn retry_after_is_honored_within_bounds() {
         for (asked, pause) in [(0, 5), (3_600, 3_600), (1_000_000, 86_400)] {
             let busy = Attempt { retry_after: Some(Duration::from_secs(asked)), ..failed(Some(503)) };
             assert_eq!(busy.after(0, 0.5), After::Again(Duration::from_secs(pause)));
@@ -173,14 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn gone_is_gone() {
+    fn status_410_is_gone_and_204_is_delivered() {
         assert_eq!(failed(Some(410)).after(0, 0.5), After::Gone);
         let taken = Attempt { status: Some(204), error: None, retry_after: None };
         assert_eq!(taken.after(0, 0.5), After::Delivered);
     }
 
     #[test]
-    fn an_allowed_host_is_a_whole_host_with_or_without_a_port() {
+    fn allowed_hosts_are_whole_hosts_with_an_optional_port() {
         let mut hosts = AllowedHosts::default();
         assert!(hosts.add("hooks.internal") && hosts.add("127.0.0.1:9000") && hosts.add("[::1]:9001"));
         for bad in ["", "https://x.example", "x.example/path", "u@x.example", "*.example/", "x y"] {

@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn credentials_may_be_sent_along() {
+    fn credential_headers_are_accepted() {
         let headers = parse(&[("Authorization", "Bearer a b"), ("X-Api-Key", "k")]).expect("headers");
         let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["authorization", "x-api-key"]);
     }
 
     #[test]
-    fn nothing_of_the_message_or_of_the_connection_can_be_set() {
+    fn message_and_connection_headers_are_refused() {
         for name in
             ["Webhook-Id", "webhook-signature", "Host", "Content-Type", "content-length", "TE", "Expect"]
         {

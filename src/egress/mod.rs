@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_s_file_is_enough_for_a_client() {
+    fn the_system_certificate_file_is_sufficient() {
         let Some((file, _)) = bundle_file(None, None) else { return }; // This system has none.
         let trusted = certificates(&file).unwrap();
         assert!(trusted.len() > 50, "{}", trusted.len());
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_elsewhere_is_read_too() {
+    fn certificate_folders_elsewhere_are_read_too() {
         let file = || PathBuf::from("/etc/own/ca.pem");
         assert_eq!(bundle_file(Some(file()), None), Some((file(), false)));
         assert_eq!(bundle_file(Some(file()), Some(Path::new("/etc/own"))), Some((file(), true)));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_somebody_has_put_beside_the_file_is_read_too() {
+    fn certificates_beside_the_system_file_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let [file, own, link] = ["all.crt", "own.pem", "link.0"].map(|name| folder.path().join(name));
         std::fs::write(&file, "").unwrap();

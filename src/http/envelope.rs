@@ -376,7 +376,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn for_a_handler_that_panics_there_is_an_answer() {
+    async fn panicking_handlers_get_a_response() {
         let panics = fn_service(async |request: ServiceRequest| -> Result<ServiceResponse, Error> {
             if request.path() == "/later" {
                 tokio::task::yield_now().await;

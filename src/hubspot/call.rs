@@ -150,7 +150,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn an_answer_that_came_while_the_process_stood_still_is_taken() {
+    async fn responses_that_arrived_during_a_pause_are_accepted() {
         let (answer, answered) = oneshot::channel();
         let call = tokio::spawn(within(5, SHORT, answered));
         tokio::task::yield_now().await;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_an_answer_the_time_is_up() {
+    async fn calls_without_a_response_time_out() {
         assert_eq!(within(5, SHORT, std::future::pending::<()>()).await, None);
     }
 }

@@ -88,7 +88,7 @@ mod tests {
     use crate::domain::failure::FailureClass;
 
     #[test]
-    fn a_refusal_that_is_not_known_harms_no_connection() {
+    fn unknown_refusals_change_no_connection() {
         for body in [
             r#"{"error":"invalid_client"}"#,
             r#"{"status":"BAD_CLIENT_SECRET"}"#,

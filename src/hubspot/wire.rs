@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_token_answer_only_the_access_token_must_be_there() {
+    fn token_responses_require_only_the_access_token() {
         assert!(read(json!({"access_token": "a"})).is_some());
         for bad in [
             json!({}),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_through_byte_for_byte_unless_they_cannot_be_tokens() {
+    fn tokens_are_unchanged_unless_invalid() {
         let grant = read(json!({"access_token": "a\"🙂'", "refresh_token": "r"})).expect("readable");
         assert_eq!(grant.access.expose(), "a\"🙂'");
         for bad in ["a\nb".to_owned(), "a\0b".to_owned(), "a".repeat(8192)] {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_life_of_an_access_token_has_bounds() {
+    fn access_token_lifetimes_have_bounds() {
         for (given, kept) in [
             (json!(1800), Duration::from_secs(1800)),
             (json!(" 60 "), Duration::from_secs(60)),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_read_as_a_list_or_as_a_text() {
+    fn scopes_are_parsed_from_a_list_or_a_string() {
         for body in [json!({"scopes": ["a", "b", "a"]}), json!({"scope": "a b"}), json!({"scopes": "a b"})] {
             let scopes = scopes(&body).expect("scopes");
             assert_eq!(scopes.to_string(), "a b");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_scope_is_left_out() {
+    fn invalid_scopes_are_skipped() {
         for body in
             [json!({"scopes": ["a", "b\0", "c d", "\u{e9}", "\"", 7]}), json!({"scope": "a b\0 \u{e9}"})]
         {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_number_may_be_a_text() {
+    fn portal_ids_may_be_strings() {
         assert_eq!(portal_id(&json!({"hub_id": "12"})), Some(PortalId(12)));
         assert_eq!(portal_id(&json!({"hub_id": -1})), None);
         assert_eq!(portal_id(&json!({})), None);

@@ -271,7 +271,7 @@ mod tests {
     use crate::domain::random::Random;
 
     #[test]
-    fn token_reads_have_a_bounded_set_of_labels() {
+    fn token_read_labels_are_bounded() {
         let metrics = Metrics::default();
         let random = Random::seeded(1);
         for _ in 0..MAX_COUNTED_KEYS + 10 {

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_behind_the_word_bearer() {
+    fn api_keys_follow_the_bearer_scheme() {
         assert_eq!(bearer("Bearer hsc_key_1"), Some("hsc_key_1"));
         assert_eq!(bearer("bearer  hsc_key_1"), Some("hsc_key_1"));
         for bad in

@@ -106,7 +106,7 @@ mod tests {
     use crate::domain::random::Random;
 
     #[test]
-    fn each_key_has_a_minute_of_its_own_and_begins_a_new_one_when_it_is_over() {
+    fn each_key_has_its_own_one_minute_window() {
         let (limits, random) = (KeyLimits::new(2), Random::seeded(1));
         let (one, other) = (ApiKeyId::random(&random), ApiKeyId::random(&random));
         let at = |seconds: i64| Timestamp::from_unix_ms(1_000_000 + seconds * 1000);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_locks_nobody_out() {
+    fn backward_clocks_do_not_block_callers() {
         let (limits, key) = (KeyLimits::new(1), ApiKeyId::random(&Random::seeded(1)));
         let at = |seconds: i64| Timestamp::from_unix_ms(1_000_000 + seconds * 1000);
         assert_eq!(limits.spend(key, at(500)), (Some(0), at(560)));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn quiet_keys_are_forgotten() {
+    fn idle_keys_are_forgotten() {
         let (limits, random) = (KeyLimits::new(1), Random::seeded(1));
         for _ in 0..SWEEP_THRESHOLD {
             limits.spend(ApiKeyId::random(&random), Timestamp::from_unix_ms(0));

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_opaque_and_another_list_s_is_refused() {
+    fn cursors_are_opaque_and_bound_to_their_list() {
         let place = (1_763_463_600_000_i64, "evt_1".to_owned());
         let cursor = encode(&place);
         assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));

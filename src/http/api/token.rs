@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_asked_for_in_whole_seconds_up_to_half_of_the_longest() {
+    fn minimum_lifetimes_are_whole_seconds_up_to_half_of_the_longest() {
         for (query, seconds) in [("", 60), ("min_ttl=0", 0), ("min_ttl=900", 900), ("min_ttl=0060", 60)] {
             assert_eq!(min_ttl(query).ok(), Some(Duration::from_secs(seconds)), "{query}");
         }

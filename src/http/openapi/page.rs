@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_example_has_what_must_be_there_and_ends_where_a_schema_names_itself() {
+    fn examples_have_required_fields_and_stop_at_recursion() {
         let document = json!({"components": {"schemas": {"Knot": {
             "type": "object", "required": ["next", "id"],
             "properties": {

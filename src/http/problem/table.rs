@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_stands_once_and_every_sentence_is_one() {
+    fn codes_are_unique_and_texts_are_sentences() {
         for (at, entry) in TABLE.iter().enumerate() {
             let code = entry.code.as_str();
             assert_eq!((entry.code as usize, code.parse()), (at, Ok(entry.code)), "{code} twice");

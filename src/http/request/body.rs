@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_fields_are_named_with_what_they_take_and_without_their_value() {
+    fn invalid_fields_are_reported_with_the_expected_type_and_without_their_value() {
         for (body, pointer, hint) in [
             (r#"{"scopes": ["a", 123456]}"#, "/scopes/1", "`scopes[1]` must be a string."),
             (r#"{"scopes": "a, expected secret"}"#, "/scopes", "`scopes` must be a list."),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_nothing_or_an_empty_object_however_it_is_written() {
+    fn bodyless_requests_accept_only_an_empty_body_or_object() {
         for body in ["", " \n", "{}", "{ }", "{\n}", "\t{\r\n} "] {
             assert!(read_nothing(body.as_bytes()).is_ok(), "{body:?}");
         }
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_told_apart_from_invalid_fields() {
+    fn malformed_json_and_invalid_fields_have_distinct_errors() {
         for body in ["{} {}", "{", "[null", "{\"scopes\": [1e400]}", "scopes=a", &"[".repeat(10_000)] {
             assert_eq!(refused(body)["code"], "invalid_json", "{body}");
         }
     }
 
     #[test]
-    fn a_whole_number_is_one_however_it_is_written() {
+    fn whole_numbers_are_accepted_in_every_spelling() {
         #[derive(Debug, Deserialize)]
         struct Count {
             #[serde(default, deserialize_with = "whole_number")]

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_long_body_is_sent_in_pieces_and_stays_the_same() {
+    async fn long_bodies_are_sent_in_pieces_unchanged() {
         let long: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
         let exchange = Exchange::begin(Rc::default(), false, Some(0));
         let mut answer = Answer::new(BoxBody::new(long.clone()), exchange);

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_whole_with_its_head_and_body_and_nothing_more() {
+    fn requests_end_with_their_body() {
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let post = "POST / HTTP/1.1\r\r\n\r\n{}";
         for piece in [1, 3, 1024] {

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn each_client_has_its_own_limit_and_a_closed_connection_makes_room() {
+    fn clients_have_their_own_limit_and_closed_connections_free_it() {
         let clients = Clients::new(100, 2, vec!["10.0.0.0/8".parse().expect("a network")]);
         let first = clients.admit(address("192.0.2.1"));
         // The same address as a dual-stack socket reports it.
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_of_ipv6_is_one_client_and_a_trusted_proxy_is_none() {
+    fn ipv6_subscribers_count_as_one_client_and_trusted_proxies_are_exempt() {
         let clients = Clients::new(100, 1, vec!["10.0.0.0/8".parse().expect("a network")]);
         let _first = clients.admit(address("2001:db8::1"));
         assert!(clients.admit(address("2001:db8::2")).is_none());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_with_many_connections_or_a_full_server_needs_the_room_of_idle_ones() {
+    fn full_clients_and_servers_close_idle_connections() {
         let clients = Clients::new(20, 16, vec!["10.0.0.0/8".parse().expect("a network")]);
         let slot = |text: &str| clients.admit(address(text)).expect("a place");
         let few: Vec<_> = (0..3).map(|_| slot("192.0.2.1")).collect();

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_sends_nothing_or_half_a_head_is_overdue() {
+    fn connections_without_a_complete_head_become_overdue() {
         let bench = Bench::new();
         assert_eq!(bench.overdue_after(), (HEAD_TIMEOUT, "head"));
         bench.pass(5);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_after_an_answer_gives_less_time_than_silence() {
+    fn partial_heads_after_a_response_have_a_shorter_timeout_than_silence() {
         let bench = Bench::new();
         bench.answer(REQUEST);
         assert_eq!(bench.overdue_after(), (KEEP_ALIVE + CLOSE_GRACE, "idle"));
@@ -330,14 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_came_with_the_request_is_no_silence() {
+    fn bytes_pipelined_with_the_request_get_the_idle_timeout() {
         let bench = Bench::new();
         bench.answer(b"GET / HTTP/1.1\r\n\r\nG");
         assert_eq!(bench.overdue_after(), (IDLE_TIMEOUT, "idle"));
     }
 
     #[test]
-    fn requests_that_were_sent_ahead_are_not_answered_for_ever() {
+    fn pipelined_requests_are_limited_in_time() {
         let bench = Bench::new();
         bench.watch.read(REQUEST);
         bench.watch.begin(false, Some(0));
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_makes_room_where_others_need_it() {
+    fn idle_connections_close_when_room_is_needed() {
         let bench = Bench::new();
         bench.watch.make_room();
         assert_eq!(bench.overdue_after(), (HEAD_TIMEOUT, "head"), "it is not idle");
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_ahead_is_not_read_before_the_answer_and_is_as_old_as_it_is() {
+    fn pipelined_bytes_wait_unread_and_keep_their_age() {
         let bench = Bench::new();
         bench.watch.read(REQUEST);
         bench.watch.begin(false, None);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_taken_byte_by_byte_is_overdue_all_the_same() {
+    fn responses_read_byte_by_byte_become_overdue() {
         let bench = Bench::new();
         bench.watch.read(REQUEST);
         bench.watch.begin(false, Some(0));
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_lasts_for_as_long_as_its_client_takes_it() {
+    fn streams_last_while_their_client_reads() {
         let bench = Bench::new();
         bench.watch.begin(true, Some(0));
         for _ in 0..50 {

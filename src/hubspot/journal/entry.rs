@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn uninstalls_are_told_from_all_else_and_the_last_of_each_account_counts() {
+    fn uninstalls_are_recognized_and_the_last_per_account_counts() {
         let file = json!({"journalEvents": [
             {"type": "app_lifecycle_event", "action": "APP_UNINSTALL", "portalId": 2, "occurredAt": "2026-11-18T11:00:00.5Z"},
             {"type": "app_lifecycle_event", "action": "APP_UNINSTALL", "portalId": 2, "occurredAt": "2026-11-18T10:00:00Z"},
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_missing_or_lies_ahead_is_replaced() {
+    fn missing_and_future_times_are_replaced() {
         let event = |at: Value| json!({"action": "APP_UNINSTALL", "portalId": 1, "occurredAt": at});
         for at in [json!(null), json!("soon"), json!("2099-01-01T00:00:00Z"), json!(0), json!(1_795_000_000)]
         {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_in_one_event_spoils_no_other() {
+    fn malformed_events_do_not_affect_others() {
         let file = br#"{"offset": [{"a": 1e999}], "journalEvents": [
             {"action": "OBJECT_UPDATE", "portalId": 3, "properties": {"name": "\ud800", "size": -1e999}},
             {"action": ["APP_UNINSTALL"], "portalId": 4}, {"action": {"action": "APP_UNINSTALL"}, "portalId": 5},
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_of_the_journal_is_an_error() {
+    fn files_of_other_formats_are_errors() {
         for bad in ["", "<html>", "{}", "[]", r#"{"journalEvents": 7}"#] {
             assert_eq!(
                 notices(bad.as_bytes(), NOW).expect_err("bad").code,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_is_taken_only_if_it_leads_nowhere_else() {
+    fn offsets_that_change_the_path_are_refused() {
         let entry = |offset: &str| {
             pointer(json!({"url": "https://a.example/x?y", "currentOffset": offset}).to_string().as_bytes())
         };

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn only_public_https_is_gone_to() {
+    fn files_are_fetched_only_from_public_https() {
         let files = files("https://api.hubapi.com");
         for good in ["https://bucket.s3.amazonaws.com/a?X-Amz-Signature=b", "https://1.1.1.1/a"] {
             assert!(files.check(good).is_some(), "{good}");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_on_this_machine_only_if_hubspot_is() {
+    fn files_are_fetched_from_loopback_only_if_hubspot_is_there() {
         let files = files("http://127.0.0.1:7000");
         assert!(files.check("http://127.0.0.1:7000/a").is_some());
         assert!(files.check("http://localhost:7000/a").is_some());
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_to_this_machine_is_refused() {
+    async fn names_that_resolve_to_loopback_are_refused() {
         let failure =
             files("https://api.hubapi.com").get("https://localhost:9/a").await.expect_err("refused");
         assert_eq!(failure.code, FailureCode::JournalUrlRefused);

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_subscription_is_known_in_each_shape_and_no_other_is_taken_for_it() {
+    fn the_own_subscription_is_recognized_in_each_shape() {
         let is = |one: Value| has_ours(json!({"results": [one]}).to_string().as_bytes()).expect("a list");
         for ours in [
             json!({"subscriptionType": KIND, "eventTypeId": UNINSTALLED}),

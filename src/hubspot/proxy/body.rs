@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_that_stops_in_the_midst_has_broken_off() {
+    async fn responses_that_stop_early_count_as_truncated() {
         let (pieces, upload) = Upload::new(None);
         let body = reqwest::Body::wrap(upload);
         let mut download = Download { idle: Duration::from_millis(20), ..Download::new(body) };
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_failed_says_so_to_whoever_waits_for_an_answer() {
+    async fn failed_request_bodies_are_reported_to_the_waiting_call() {
         let (pieces, upload) = Upload::new(Some(10));
         let progress = Arc::clone(&upload.progress);
         assert_eq!((progress.failed(), upload.size_hint().exact()), (None, Some(10)));

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nonsense_in_the_headers_is_nothing() {
+    fn malformed_rate_limit_headers_are_ignored() {
         let read = |fields: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_by_its_policy_how_long_it_holds() {
+    fn rate_limit_policies_determine_the_pause() {
         let pause = |body: &str, is_search| Exhausted::read(body.as_bytes(), None, is_search).pause.as_secs();
         assert_eq!(pause(r#"{"status":"error","policyName":"TEN_SECONDLY_ROLLING"}"#, false), 10);
         assert_eq!(pause(r#"{"policyName": "DAILY", "requestId": "x"}"#, false), 60);

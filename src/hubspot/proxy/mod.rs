@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_does_not_begin_is_given_up() {
+    async fn responses_that_do_not_start_time_out() {
         assert!(is_too_late(Arc::default()).await);
     }
 
     #[tokio::test]
-    async fn it_is_waited_for_as_long_as_the_caller_s_body_keeps_coming() {
+    async fn calls_wait_while_the_request_body_is_sent() {
         let (pieces, mut upload) = Upload::new(None);
         let waiting = tokio::spawn(is_too_late(Arc::clone(&upload.progress)));
         let started = tokio::time::Instant::now();

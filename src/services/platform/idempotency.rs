@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_has_another_digest_wherever_it_is_cut() {
+    fn request_digests_depend_on_field_boundaries() {
         assert_eq!(digest(&[b"POST", b"/a"]), digest(&[b"POST", b"/a"]));
         assert_ne!(digest(&[b"POST", b"/ab"]), digest(&[b"POST/", b"ab"]));
     }

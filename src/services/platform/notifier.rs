@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_is_woken_for_its_own_and_misses_nothing() {
+    async fn subscribers_are_woken_for_their_own_keys_and_miss_nothing() {
         let (notifier, random) = (Notifier::default(), Random::seeded(1));
         let (mine, other) = (UserId::random(&random), UserId::random(&random));
         let (mut first, mut second) = (wait(&notifier, mine), wait(&notifier, mine));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_leaves_is_forgotten() {
+    fn dropped_subscribers_are_forgotten() {
         let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         let (first, second) = (wait(&notifier, user), wait(&notifier, user));
         drop(first);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_leave_at_once_nobody_is_left_behind() {
+    fn concurrently_dropped_subscribers_are_all_forgotten() {
         let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         for _ in 0..500 {
             let leaving: Vec<Subscription> = (0..4).map(|_| wait(&notifier, user)).collect();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_wakes_at_first_and_when_it_changes() {
+    fn versions_wake_first_and_on_change() {
         let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         let mut subscription = wait(&notifier, user);
         for (version, woken) in [(1, true), (1, false), (2, true)] {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_limited_for_each_key_and_in_all() {
+    fn waits_are_limited_per_key_and_in_total() {
         let (notifier, random) = (Notifier::default(), Random::seeded(1));
         let user = UserId::random(&random);
         let mut waits: Vec<Subscription> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&notifier, user)).collect();

@@ -130,7 +130,7 @@ mod tests {
     use crate::domain::random::Random;
 
     #[test]
-    fn a_read_that_overlaps_a_change_is_not_remembered() {
+    fn reads_that_overlap_a_change_are_not_cached() {
         let (row_cache, user) = (RowCache::new(true), UserId::random(&Random::seeded(1)));
         let before = row_cache.read_epoch();
         row_cache.forget_connections(user);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_where_others_write() {
+    fn nothing_is_cached_where_others_write() {
         let (row_cache, user) = (RowCache::new(false), UserId::random(&Random::seeded(1)));
         row_cache.keep_connections(row_cache.read_epoch(), user, &UserConnections::default());
         assert!(row_cache.connections(user).is_none());

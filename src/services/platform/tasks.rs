@@ -52,7 +52,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "as ordered")]
-    async fn a_panic_in_detached_work_is_no_closed_database() {
+    async fn panics_in_detached_tasks_are_not_reported_as_a_closed_database() {
         let work = tokio::spawn(async { panic!("as ordered") });
         let _: Result<(), StoreError> = joined(work).await;
     }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_account_has_a_limit_of_its_own_and_so_have_its_searches() {
+    fn accounts_and_their_searches_have_separate_limits() {
         let accounts = accounts();
         for other in [account(1, false), account(2, false), account(1, true)] {
             assert_eq!(accounts.turn(&other, NOW), Turn::Now);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_accounts_are_remembered_than_there_is_room_for() {
+    fn the_number_of_remembered_accounts_is_bounded() {
         let accounts = accounts();
         let most = i64::try_from(MAX_ACCOUNTS).unwrap();
         for number in 0..most + 100 {

@@ -83,7 +83,7 @@ mod tests {
     use crate::domain::random::Random;
 
     #[test]
-    fn a_storm_of_refusals_is_one_renewal_in_half_a_minute_for_each_connection() {
+    fn repeated_refusals_cause_one_refresh_per_connection_in_half_a_minute() {
         let (forced, random) = (ForcedRefreshThrottle::default(), Random::seeded(1));
         let [one, other] = [(); 2].map(|()| ConnectionId::random(&random));
         let start = Timestamp::from_unix_ms(1_000_000);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_past_is_not_remembered() {
+    fn old_refusals_are_forgotten() {
         let (forced, random) = (ForcedRefreshThrottle::default(), Random::seeded(1));
         let start = Timestamp::from_unix_ms(1_000_000);
         for second in 0..10_000 {

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn in_no_span_of_the_interval_s_length_are_there_more_calls_than_allowed() {
+    fn no_window_has_more_calls_than_allowed() {
         let (mut window, mut out) = (window("5/10"), Vec::new());
         for ms in (0..60_000).step_by(170) {
             let now = START.plus(MS(ms));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_a_little_early_waits_in_order_and_who_is_much_too_early_is_told_when_to_come() {
+    fn early_calls_wait_in_order_and_much_too_early_ones_get_a_retry_time() {
         let mut window = window("2/10");
         go_out(&mut window, 1, START);
         go_out(&mut window, 1, START.plus(MS(1_000)));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_go_five_in_a_second() {
+    fn searches_are_limited_to_five_per_second() {
         let mut window = window("5/1");
         go_out(&mut window, 5, START);
         let waits: Vec<_> = (0..11).map(|_| window.turn(START)).collect();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_limit_is_learnt_and_a_higher_one_is_not() {
+    fn lower_limits_are_learned_and_higher_ones_are_not() {
         let mut window = window("10/10");
         window.learn(&allowance(3, 3), START);
         go_out(&mut window, 3, START);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learnt_is_forgotten_when_hubspot_has_not_repeated_it() {
+    fn learned_limits_are_forgotten_unless_repeated() {
         let mut window = window("10/10");
         window.learn(&allowance(1, 1), START);
         assert!(!window.is_idle(START));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_others_to_the_same_account_are_counted_as_long_as_hubspot_does() {
+    fn calls_of_other_apps_count_as_long_as_hubspot_counts_them() {
         let mut window = window("10/10");
         go_out(&mut window, 2, START);
         window.learn(&allowance(10, 1), START.plus(MS(100)));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn if_others_take_all_of_it_somebody_may_ask_when_their_calls_are_over() {
+    fn calls_resume_when_those_of_other_apps_expire() {
         let mut window = window("10/10");
         window.learn(&allowance(10, 0), START);
         assert_eq!(window.turn(START), Turn::Refused(MS(10_000)));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn while_hubspot_wants_to_be_left_alone_nobody_asks() {
+    fn no_call_is_made_during_a_pause_requested_by_hubspot() {
         let mut window = window("10/10");
         window.pause_for(MS(7_000), START);
         window.pause_for(MS(1_000), START);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_shuts_nobody_out() {
+    fn backward_clocks_do_not_block_calls() {
         let mut window = window("2/10");
         go_out(&mut window, 2, START.plus(MS(3_600_000)));
         go_out(&mut window, 2, START);

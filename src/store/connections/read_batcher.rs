@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stands_in_line_for_a_database_that_is_away_hears_so_with_the_first() {
+    async fn queued_reads_fail_together_with_the_first_when_the_database_is_away() {
         let (requests, answers): (Vec<_>, Vec<_>) =
             (1..=3 * MAX_ROWS_PER_READ as u128 + 1).map(request).unzip();
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_more_is_not_asked() {
+    async fn abandoned_reads_are_not_executed() {
         let nothing = Ok(Found::default());
         let ((first, one), (gone, left), (last, other)) = (request(1), request(2), request(3));
         drop(left);

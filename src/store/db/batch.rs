@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_place_for_every_value_row_by_row() {
+    fn placeholders_are_numbered_row_by_row() {
         assert_eq!(values(DbBackend::Postgres, 2, 2, ", 'x'"), "VALUES ($1, $2, 'x'), ($3, $4, 'x')");
         assert_eq!(values(DbBackend::Sqlite, 2, 3, ""), "VALUES (?, ?, ?), (?, ?, ?)");
     }

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_without_a_value_is_an_error() {
+    fn parameters_without_a_value_are_errors() {
         let (_folder, db) = fresh();
         execute(&db, &statement("DELETE FROM t WHERE id = $2", ["a".into()]))
             .expect_err("there is no second");
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_than_its_column_is_an_error_and_not_null() {
+    fn type_mismatches_are_errors_and_not_null() {
         let (_folder, db) = fresh();
         for wrong in ["'soon'", "1.5", "x'00'"] {
             let insert = format!("INSERT OR REPLACE INTO t (id, at) VALUES ('a', {wrong})");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_special_characters_is_inspected_and_not_changed() {
+    fn files_with_special_characters_are_inspected_and_unchanged() {
         let (folder, db) = fresh();
         drop(db);
         let file = folder.path().join("a?b#c%d.db");

@@ -236,7 +236,7 @@ mod tests {
     use crate::config::FileMode;
 
     #[tokio::test]
-    async fn work_that_panics_is_undone_and_ends_nothing_else() {
+    async fn panicking_work_is_rolled_back_and_stops_nothing_else() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("test.db");
         let db = open(&file, Access::Write, FileMode::Create).expect("a file");

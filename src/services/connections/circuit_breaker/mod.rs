@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_shut_the_gate_but_for_one_probe_a_minute() {
+    fn refused_credentials_open_the_breaker_but_for_one_probe_a_minute() {
         let breaker = CircuitBreaker::default();
         breaker.failed(connection(1), &Failure::our_fault(FailureCode::ClientRejected), NOW);
         assert_eq!(breaker.admit(8, NOW), 0);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_was_not_made_undoes_nothing_that_another_has_learned() {
+    fn skipped_probes_keep_what_other_probes_learned() {
         let breaker = CircuitBreaker::default();
         for _ in 0..OUTAGE_IN_A_ROW {
             breaker.failed(connection(1), &down(), NOW);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_does_not_hold_the_gate_shut() {
+    fn backward_clocks_do_not_keep_the_breaker_open() {
         let breaker = CircuitBreaker::default();
         breaker.failed(connection(1), &Failure::our_fault(FailureCode::ClientRejected), later(7200));
         assert_eq!(breaker.admit(8, NOW), 1);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_connection_does_not_shut_the_gate() {
+    fn one_failing_connection_does_not_open_the_breaker() {
         let breaker = CircuitBreaker::default();
         for _ in 0..10 {
             breaker.failed(connection(1), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_just_started_is_slowed_from_the_rate_it_has() {
+    fn new_processes_slow_down_from_their_current_rate() {
         let breaker = CircuitBreaker::default();
         for _ in 0..60 {
             breaker.succeeded(NOW);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_probed_and_then_left_slowly() {
+    fn outages_are_probed_and_recovery_is_gradual() {
         let breaker = CircuitBreaker::default();
         for _ in 0..OUTAGE_IN_A_ROW {
             assert!(!breaker.is_outage());
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn more_failures_than_successes_are_an_outage_and_as_many_are_none() {
+    fn more_failures_than_successes_are_an_outage_and_equal_numbers_are_not() {
         let breaker = CircuitBreaker::default();
         for second in 0..30 {
             breaker.succeeded(later(second));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_left_alone_for_as_long_as_hubspot_asks_but_no_longer_than_a_minute() {
+    fn outage_pauses_follow_retry_after_up_to_a_minute() {
         for (asked, waited) in [(7, 7), (3600, 60)] {
             let breaker = CircuitBreaker::default();
             for _ in 0..OUTAGE_IN_A_ROW {
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_requests_halve_the_pace() {
+    fn too_many_requests_halve_the_rate() {
         let breaker = CircuitBreaker::default();
         for second in 0..60 {
             for _ in 0..40 {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn many_refused_grants_are_a_mass_event_unless_most_others_are_well() {
+    fn many_refused_grants_are_a_mass_refusal_unless_most_others_succeed() {
         let breaker = CircuitBreaker::default();
         assert!(!breaker.is_mass_event(MASS_EVENT_REFUSALS - 1, NOW));
         assert!(breaker.is_mass_event(MASS_EVENT_REFUSALS, NOW));
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn three_refused_in_a_row_are_a_mass_event_too() {
+    fn three_consecutive_refusals_are_a_mass_refusal() {
         let breaker = CircuitBreaker::default();
         for _ in 0..2 {
             breaker.note_invalid_grant();

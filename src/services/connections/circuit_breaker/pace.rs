@@ -62,7 +62,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn it_doubles_from_second_to_second_until_nothing_limits() {
+    fn recovery_doubles_the_rate_every_second_until_unlimited() {
         let mut now = Timestamp::from_unix_ms(0);
         let mut pace = Pace::recovering(now);
         let mut begun = vec![pace.admit(1_000, now)];
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slowed_pace_is_half_and_grows_slowly() {
+    fn slowed_rates_are_halved_and_grow_slowly() {
         let start = Timestamp::from_unix_ms(0);
         let mut pace = Pace::slowed(40.0, start);
         assert_eq!(pace.admit(100, start.plus(Duration::from_secs(1))), Some(21));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slowed_pace_grows_while_nothing_is_due_and_a_recovering_one_does_not() {
+    fn slowed_rates_grow_while_idle_and_recovering_rates_do_not() {
         let start = Timestamp::from_unix_ms(0);
         let later = start.plus(Duration::from_secs(30));
         let mut slowed = Pace::slowed(2.0, start);

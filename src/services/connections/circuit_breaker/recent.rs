@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_further_back_than_the_span_is_forgotten() {
+    fn outcomes_older_than_the_window_are_forgotten() {
         let mut recent = Recent::over(Duration::from_secs(60));
         let at = |seconds: i64| Timestamp::from_unix_ms(seconds * 1000);
         for second in 0..30 {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_time_in_which_something_happened() {
+    fn rates_cover_only_the_active_time() {
         let mut recent = Recent::over(Duration::from_secs(60));
         let at = |seconds: i64| Timestamp::from_unix_ms(seconds * 1000);
         assert!(recent.per_second(at(1_000_000)).abs() < f64::EPSILON);
