@@ -1,4 +1,4 @@
-// Applications that tests start: what they have installed, a port, and their process.
+// Applications that tests start: their packages, a port, and their process.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { until } from "./harness.mjs";
 
-/** A path of this folder. */
+/** Returns a path of this folder. */
 export function here(path) {
   return fileURLToPath(new URL(path, import.meta.url));
 }
@@ -23,7 +23,7 @@ export async function freePort() {
   return port;
 }
 
-/** Bundles a client of this repository into what an application has installed. */
+/** Bundles a client of this repository into an application's installed packages. */
 export async function install(folder, name, entry, source) {
   const client = join(folder, "node_modules", name);
   await mkdir(client, { recursive: true });
@@ -31,7 +31,7 @@ export async function install(folder, name, entry, source) {
   await build({ entryPoints: [here(source)], bundle: true, format: "esm", outfile: join(client, "index.js"), external: ["node:*", "react"], logLevel: "silent" });
 }
 
-/** Starts an application in a folder and waits until it answers on its port. @returns a function that gives what it has printed */
+/** Starts an application in a folder and waits until it answers. @returns a function that returns its output */
 export async function launch(stage, [program, ...args], cwd, port, variables) {
   const child = spawn(program, args, {
     cwd, stdio: ["ignore", "pipe", "pipe"],

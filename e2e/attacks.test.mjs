@@ -1,4 +1,4 @@
-// What pages of other sites can do to a page that connects by the SDK, and to its popup: nothing.
+// Attacks of other sites' pages on a page that connects by the SDK, and on its popup.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test as plain } from "node:test";
@@ -31,7 +31,7 @@ const flowOf = (host) => until("the page knows the flow", () => host.evaluate(()
 
 suite(hosts.flags, (test) => {
   for (const [kind, message] of [["a success", success], ["an error", failure]]) {
-    test(`the SDK believes ${kind} of its own popup alone, and counts the others`, async (stage) => {
+    test(`the SDK accepts ${kind} only from its own popup, and counts other messages`, async (stage) => {
       stage.expectProblem(/status of 404/);
       const { host, popup } = await begin(stage);
       const flow = await flowOf(host);
@@ -54,13 +54,13 @@ suite(hosts.flags, (test) => {
       await until("all are counted", async () => (await ignored(host)) >= before + 4 + wrong.length);
       assert.equal(await ignored(host), before + 4 + wrong.length);
       assert.equal(await host.evaluate(() => window.result), undefined, "the promise is pending");
-      // The right one, to see that the page would have listened.
+      // The right one, as proof that the page listens.
       await tell(popup, message(flow));
       assert.equal((await resultOf(host)).outcome, kind === "a success" ? "connected" : "user_denied");
     });
   }
 
-  test("no message carries a token, and a pickup code that is overheard opens nothing", async (stage) => {
+  test("messages contain no token, and an intercepted pickup code is useless", async (stage) => {
     stage.tolerateProblem(/Failed to load resource/);
     const redeeming = await hold(stage.context, /\/api\/hubspot\/token/);
     const { host, popup } = await begin(stage);
@@ -85,7 +85,7 @@ suite(hosts.flags, (test) => {
     assert.equal(await redeem(verifier, hosts.origin), 410, "once is all");
   });
 
-  test("without an opener nothing is posted at all, and asking brings the result", async (stage) => {
+  test("without an opener no message is sent, and polling returns the result", async (stage) => {
     const { host, popup } = await begin(stage, { opener: false });
     assert.equal(await popup.evaluate(() => window.opener), null);
     await approve(popup);
@@ -95,7 +95,7 @@ suite(hosts.flags, (test) => {
     assert.deepEqual(await heard(host), []);
   });
 
-  test("the popup has no frames at any step, and no name by which another page could reach it", async (stage) => {
+  test("the popup never has frames or a name by which other pages could reach it", async (stage) => {
     await stage.keepWindowsOpen();
     await stage.context.addInitScript(() => {
       const { open } = window;
@@ -111,7 +111,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await resultOf(host)).outcome, "connected");
   });
 
-  test("two clicks are one popup and one result", async (stage) => {
+  test("two clicks cause one popup and one result", async (stage) => {
     const { host, popup } = await begin(stage);
     await host.bringToFront();
     await host.evaluate(() => {
@@ -126,7 +126,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await stage.demo.calls("authorize")).length, 1);
   });
 
-  test("whoever leads the opening page away gets nothing, and neither does who takes its place", async (stage) => {
+  test("pages that navigate or replace the opener get no result", async (stage) => {
     stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
     const site = await stage.stranger({ "/": "<button>go</button>", "/taken": "<p>now it is me</p>" });
     const address = hosts.page(stage);

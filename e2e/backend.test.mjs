@@ -1,11 +1,11 @@
-// A host's backend, written from docs/backend.md alone: who connects, what happened, a token, a call, the end.
+// A host's backend, written from docs/backend.md alone: connect session, webhook, token, call, disconnect.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
 import { Webhook } from "standardwebhooks";
 import { ACME, approve, suite, until } from "./harness.mjs";
 
-/** The backend's own server: it takes webhooks, and believes those alone that are signed. */
+/** The backend's own server: it receives webhooks, and accepts only signed ones. */
 async function backend() {
   const events = [];
   const refused = [];
@@ -26,7 +26,7 @@ async function backend() {
 }
 
 suite([], (test) => {
-  test("from a connect session to the end: popup, webhook, token, a call to HubSpot, disconnect", async (stage) => {
+  test("a backend uses a connect session, the popup, a webhook, a token, a call to HubSpot and a disconnect", async (stage) => {
     const { demo } = stage;
     const own = await backend();
     stage.servers.push(own.server);
@@ -34,7 +34,7 @@ suite([], (test) => {
     assert.equal(status, 201, JSON.stringify(endpoint));
     own.server.secret = endpoint.secret;
 
-    // The page asks its backend for a session, and the person approves in the popup.
+    // The page requests a session from its backend, and the user consents in the popup.
     const { body: session } = await demo.api("POST", "/api/hubspot/connect-sessions", {
       external_user_id: "user_42", metadata: { plan: "pro" },
     });
@@ -52,13 +52,13 @@ suite([], (test) => {
     await approve(popup, ACME);
     const { connectionId } = await page.evaluate(() => window.result);
 
-    // The backend is told, by a signed webhook.
+    // The backend is notified by a signed webhook.
     const created = await until("the webhook arrives", () => own.events.find(({ type }) => type === "connection.created"));
     assert.equal(created.data.connection_id, connectionId);
     assert.equal(created.data.external_user_id, "user_42");
     assert.deepEqual(own.refused, []);
 
-    // A token that works now, and lives for as long as is asked for by default.
+    // A valid token with the default minimum lifetime.
     const path = `/api/hubspot/connections/${connectionId}`;
     const { status: read, body: lease, headers } = await demo.api("GET", `${path}/token`);
     assert.deepEqual([read, lease.generation, lease.warnings], [200, 1, []]);
@@ -69,7 +69,7 @@ suite([], (test) => {
     const details = await fetch(`${demo.hubspot}/account-info/v3/details`, { headers: { authorization: `Bearer ${lease.access_token}` } });
     assert.equal((await details.json()).portalId, ACME.id);
 
-    // HubSpot's API, without ever seeing the token.
+    // HubSpot's API, without a token in the backend.
     const call = (method, route, body) => fetch(`${demo.service}${path}/proxy${route}`, {
       method,
       headers: { authorization: `Bearer ${demo.key}`, "content-type": "application/json" },
@@ -81,13 +81,13 @@ suite([], (test) => {
     const list = await (await call("GET", "/crm/v3/objects/contacts?limit=100")).json();
     assert.ok(list.results.some((contact) => contact.id === id));
 
-    // What is known of it, and the end.
+    // The connection's details, and its end.
     const { body: found } = await demo.api("GET", "/api/hubspot/connections?external_user_id=user_42");
     assert.deepEqual(found.data.map((one) => [one.id, one.status, one.metadata]), [[connectionId, "active", { plan: "pro" }]]);
     const { body: ended } = await demo.api("DELETE", path);
     assert.deepEqual([ended.connection_id, ended.revocation], [connectionId, "done"]);
     assert.equal((await demo.api("GET", `${path}/token`)).status, 404);
-    const last = await until("the end is told", () => own.events.find(({ type }) => type === "connection.disconnected"));
+    const last = await until("the disconnect event arrives", () => own.events.find(({ type }) => type === "connection.disconnected"));
     assert.equal(last.data.connection_id, connectionId);
     assert.ok(last.data.sequence > created.data.sequence);
   });

@@ -1,4 +1,4 @@
-// Where there can be no popup, or no script in it.
+// Pages without a popup, or without scripts in it.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { ACME, approve, heard, suite, until } from "./harness.mjs";
@@ -8,17 +8,17 @@ const hosts = await Hosts.serve();
 const AT_ONCE = `settle(hubspot.connect()).then((result) => { window.result = result; });`;
 
 suite(hosts.flags, (test) => {
-  test("a popup that nobody has clicked for is blocked, and the page is told which error it is", async (stage) => {
+  test("popups without a click are blocked and reported with an error code", async (stage) => {
     const host = await stage.open(hosts.page(stage, { script: sdkScript(stage.demo.service, AT_ONCE) }));
     assert.equal((await resultOf(host)).outcome, "popup_blocked");
     assert.deepEqual(await stage.flowCookies(), [], "nothing has begun");
-    // The click that follows is not in vain.
+    // The next click works.
     const popup = await stage.popupOf(host, () => host.click("#connect"));
     await approve(popup);
     assert.equal((await resultOf(host)).outcome, "connected");
   });
 
-  test("with the fallback the tab itself goes to HubSpot and comes back to the same page", async (stage) => {
+  test("with the fallback the tab itself goes to HubSpot and returns to the same page", async (stage) => {
     await stage.context.addInitScript(() => { window.open = () => null; });
     const address = `${hosts.page(stage)}?view=1`;
     const host = await stage.open(address);
@@ -34,7 +34,7 @@ suite(hosts.flags, (test) => {
     assert.equal(await host.evaluate(() => sessionStorage.length), 0, "nothing is left behind");
   });
 
-  test("who denies after the fallback comes back with the error", async (stage) => {
+  test("a denial after the fallback returns with the error", async (stage) => {
     await stage.context.addInitScript(() => { window.open = () => null; });
     const host = await stage.open(hosts.page(stage));
     await ready(host);
@@ -45,7 +45,7 @@ suite(hosts.flags, (test) => {
     assert.equal(outcome, "user_denied");
   });
 
-  test("a popup whose scripts do not load has links, and the page finds out by asking", async (stage) => {
+  test("a popup whose scripts do not load has links, and the page gets the result by polling", async (stage) => {
     stage.expectProblem(/Failed to load resource/);
     await stage.context.route(/\/static\/(launch|popup)\.js$/, (route) => route.abort());
     const host = await stage.open(hosts.page(stage));
@@ -60,7 +60,7 @@ suite(hosts.flags, (test) => {
     assert.equal(await popup.textContent("h1"), "Connected");
   });
 
-  test("without JavaScript the launch page goes on by itself where the page is known", async (stage) => {
+  test("without JavaScript the launch page continues by itself if the page is verified", async (stage) => {
     const page = await stage.open(`${hosts.origin}${formPage(stage)}`);
     await page.click("#post");
     await approve(page);
@@ -70,7 +70,7 @@ suite(hosts.flags, (test) => {
     assert.equal(answer.connection.portal_id, ACME.id);
   }, { javaScriptEnabled: false });
 
-  test("without JavaScript somebody who came by a link is asked, and the result is withheld from who asks", async (stage) => {
+  test("without JavaScript a link needs confirmation, and its result is withheld", async (stage) => {
     const page = await stage.open(`${hosts.origin}${formPage(stage)}`);
     await page.click("#link");
     await page.getByRole("heading", { name: "Did you start this?" }).waitFor();
@@ -86,7 +86,7 @@ suite(hosts.flags, (test) => {
 const VERIFIER = randomBytes(32).toString("base64url");
 const hash = (text) => createHash("sha256").update(text).digest("base64url");
 
-/** A page that begins by a form or by a link, as pages without scripts do. */
+/** Returns a page that starts by a form or by a link, like pages without scripts. */
 function formPage(stage) {
   stage.sites.add(hosts.origin);
   const action = `${stage.demo.service}/auth/hubspot/start`;

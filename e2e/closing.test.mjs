@@ -1,4 +1,4 @@
-// A popup that is closed. It may be cut off as well, so nothing ends: the page is told, and its next click takes over.
+// A popup that is closed. It may also be cut off, so nothing ends: the page is notified, and its next click takes over.
 import assert from "node:assert/strict";
 import { ACME, approve, suite, until } from "./harness.mjs";
 import { Hosts, hold, ready, resultOf } from "./hosts.mjs";
@@ -6,10 +6,10 @@ import { Hosts, hold, ready, resultOf } from "./hosts.mjs";
 const hosts = await Hosts.serve();
 /** Longer than any page takes to load. */
 const LATER_MS = 6_000;
-/** Where the launch page leads to. */
+/** The target of the launch page. */
 const CONSENT = /\/oauth\/authorize\?/;
 
-/** Begins on a host page. */
+/** Starts on a host page. */
 async function begin(stage) {
   const host = await stage.open(hosts.page(stage));
   await ready(host);
@@ -20,15 +20,15 @@ async function begin(stage) {
 
 const cancels = (stage) => stage.requests.filter((request) => request.url().endsWith("/api/hubspot/cancel")).length;
 
-/** Waits until the page knows that the popup is lost, and sees that nothing has ended. */
+/** Waits until the page knows that the popup is lost, and checks that nothing has ended. */
 async function isLost(host, stage) {
-  await until("the page is told that the popup may be closed", () => host.evaluate(() => window.lost));
+  await until("the page knows that the popup may be closed", () => host.evaluate(() => window.lost));
   await host.waitForTimeout(3_000);
   assert.equal(await host.evaluate(() => window.result), undefined);
   assert.equal(cancels(stage), 0, "nothing is cancelled on a guess");
 }
 
-/** Closes the popup and sees that the page still waits, and that its next click begins again. */
+/** Closes the popup and checks that the page still waits, and that its next click starts again. */
 async function closesAndIsTakenOver(host, popup, stage) {
   await popup.close();
   await isLost(host, stage);
@@ -42,7 +42,7 @@ async function closesAndIsTakenOver(host, popup, stage) {
 
 suite(hosts.flags, (test) => {
   for (const [when, pause] of [["at once", 0], ["after a while", LATER_MS]]) {
-    test(`at the launch page, ${when}`, async (stage) => {
+    test(`closed at the launch page, ${when}`, async (stage) => {
       const consent = await hold(stage.context, CONSENT);
       const { host, popup } = await begin(stage);
       await consent.asked;
@@ -51,7 +51,7 @@ suite(hosts.flags, (test) => {
       await closesAndIsTakenOver(host, popup, stage);
     });
 
-    test(`at HubSpot, ${when}`, async (stage) => {
+    test(`closed at HubSpot, ${when}`, async (stage) => {
       const { host, popup } = await begin(stage);
       await popup.waitForSelector("#approve");
       await popup.waitForTimeout(pause);
@@ -59,7 +59,7 @@ suite(hosts.flags, (test) => {
     });
   }
 
-  test("at HubSpot, where HubSpot has cut it off", async (stage) => {
+  test("closed at HubSpot after HubSpot cut it off", async (stage) => {
     await stage.demo.setOptions({ coop: "same-origin" });
     const { host, popup } = await begin(stage);
     await popup.waitForSelector("#approve");
@@ -67,7 +67,7 @@ suite(hosts.flags, (test) => {
     await closesAndIsTakenOver(host, popup, stage);
   });
 
-  test("not at all, but cut off late by a page that the user signs in at: the result comes", async (stage) => {
+  test("a popup that a sign-in page cuts off late still brings the result", async (stage) => {
     const { host, popup } = await begin(stage);
     await popup.waitForSelector("#approve");
     await popup.waitForTimeout(LATER_MS);
@@ -82,7 +82,7 @@ suite(hosts.flags, (test) => {
   });
 
   for (const [when, pause] of [["at once", 0], ["after a while", LATER_MS]]) {
-    test(`while the code is exchanged, ${when}: the connection is made, and the page is told`, async (stage) => {
+    test(`closed during the code exchange, ${when}: the connection is created and reported to the page`, async (stage) => {
       const { host, popup } = await begin(stage);
       await popup.waitForSelector("#approve");
       await popup.waitForTimeout(pause);
@@ -100,7 +100,7 @@ suite(hosts.flags, (test) => {
     });
   }
 
-  test("at its last page, before it closes by itself", async (stage) => {
+  test("closed at the result page before it closes by itself", async (stage) => {
     await stage.keepWindowsOpen();
     const { host, popup } = await begin(stage);
     await approve(popup);

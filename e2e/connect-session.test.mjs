@@ -1,4 +1,4 @@
-// The host's backend says who is connecting, in a browser: by the SDK, with its last word, and by a link for somebody else.
+// Connect sessions in a browser: by the SDK, with confirmation, and by a link for another user.
 import assert from "node:assert/strict";
 import { ACME, approve, heard, suite, until } from "./harness.mjs";
 import { Hosts } from "./hosts.mjs";
@@ -8,8 +8,8 @@ const hosts = await Hosts.serve();
 const SESSIONS = "/api/hubspot/connect-sessions";
 
 /**
- * A button of the host page that connects with these sessions, and what became of it: the token of one, or of several,
- * which a function gives one after the other, after a pause.
+ * Adds a button to the host page that connects with these sessions and stores the result: the token of one, or several
+ * that a function returns one after the other, after a pause.
  */
 async function button(page, service, tokens, options = {}) {
   await page.evaluate(async ([address, given, more]) => {
@@ -40,7 +40,7 @@ async function button(page, service, tokens, options = {}) {
 }
 
 const resultOf = (page, patience) => until("connect() has ended", () => page.evaluate(() => window.result), patience);
-/** A session of a user, used or ended before its page uses it. */
+/** Creates a session of a user that has ended before its page uses it. */
 async function endedSession(demo) {
   const { body } = await demo.api("POST", SESSIONS, { external_user_id: "user_42" });
   await demo.api("DELETE", `${SESSIONS}/${body.id}`);
@@ -49,7 +49,7 @@ async function endedSession(demo) {
 const newSession = async (demo, more = {}) => (await demo.api("POST", SESSIONS, { external_user_id: "user_42", ...more })).body;
 
 suite(hosts.flags, (test) => {
-  test("the connection becomes the host's user's, and the browser gets no session", async (stage) => {
+  test("the connection belongs to the external user, and the browser gets no session", async (stage) => {
     const { demo } = stage;
     const { status, body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42" });
     assert.equal(status, 201);
@@ -65,10 +65,10 @@ suite(hosts.flags, (test) => {
     const { body: seen } = await demo.api("GET", `${SESSIONS}/${session.id}`);
     assert.deepEqual([seen.status, seen.connection_id], ["connected", connection.connectionId]);
     const own = await stage.open(demo.service);
-    assert.ok(own.url().endsWith("/login"), "nobody is connected in this browser");
+    assert.ok(own.url().endsWith("/login"), "this browser has no connection");
   });
 
-  test("where the backend has the last word, the page is asked to fetch it, and gets nothing before", async (stage) => {
+  test("with confirmation by the backend the page is asked to confirm and gets nothing before", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42", confirm: "backend" });
     const host = await stage.open(demo.host);
@@ -87,13 +87,13 @@ suite(hosts.flags, (test) => {
     const { connection } = await resultOf(host);
     assert.equal(connection.portalId, ACME.id);
     assert.equal((await host.evaluate(() => window.asked)).length, 1);
-    // The page polls too, and may hear of it before the popup does.
+    // The page polls too, and may get the result before the popup does.
     await shown;
     await until("the popup closes by itself", () => popup.isClosed());
-    assert.equal((await heard(host)).filter(({ data }) => data.type === "hubspot_auth_success").length, 1, "it is told once");
+    assert.equal((await heard(host)).filter(({ data }) => data.type === "hubspot_auth_success").length, 1, "it is reported once");
   });
 
-  test("the element connects a user of the host's without a script, and shows it after a reload", async (stage) => {
+  test("the element connects an external user without a script, and shows the connection after a reload", async (stage) => {
     const { demo } = stage;
     stage.sites.add(hosts.origin);
     const page = (attributes) => hosts.origin + hosts.put(`<!doctype html><html lang="en"><title>Host</title><link rel="icon" href="data:,">
@@ -121,7 +121,7 @@ suite(hosts.flags, (test) => {
     await later.getByText(`Connected as ${ACME.domain} (account ${ACME.id}).`).waitFor();
   });
 
-  test("an administrator elsewhere opens the link, sees who asks, and approves for the other", async (stage) => {
+  test("an administrator opens the link, sees the requester, and authorizes for the other user", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, {
       external_user_id: "user_42", hosted: true, requested_by: "Anna Smith <script>", scopes: ["oauth", "crm.objects.contacts.read"],
@@ -131,7 +131,7 @@ suite(hosts.flags, (test) => {
     await admin.goto(session.link);
     await admin.getByRole("heading", { name: "Connect your HubSpot account to Acme Reports?" }).waitFor();
     assert.equal(new URL(admin.url()).hash, "", "what opens it is out of the address");
-    // Looking at it burns nothing.
+    // A GET consumes nothing.
     const scanner = await (await stage.anotherBrowser()).newPage();
     await scanner.goto(session.link);
     await scanner.getByRole("heading", { name: "Connect your HubSpot account to Acme Reports?" }).waitFor();
@@ -139,11 +139,11 @@ suite(hosts.flags, (test) => {
     for (const words of ["Anna Smith <script>", demo.host, "crm.objects.contacts.read"]) assert.ok(shown.includes(words), words);
     await admin.getByRole("button", { name: "Continue to HubSpot" }).press("Enter");
     await admin.waitForSelector("#approve");
-    // From now on no other page can, whether it was open before or not.
+    // From now on no other page can use it, whether it was open before or not.
     await scanner.getByRole("button", { name: "Continue to HubSpot" }).click();
     await scanner.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     assert.match(await scanner.locator("[data-over]").innerText(), /ask .* for a new link/i);
-    // In this tab the person can: by the Back button, by a reload, and by the link itself.
+    // In this tab the user can: by the Back button, by a reload, and by the link itself.
     await admin.goBack();
     await admin.getByRole("button", { name: "Continue to HubSpot" }).click();
     await admin.waitForSelector("#approve");
@@ -159,7 +159,7 @@ suite(hosts.flags, (test) => {
     assert.equal(held.status, "awaiting_confirmation");
     const { body: done } = await demo.api("POST", `${SESSIONS}/${session.id}/complete`, { external_user_id: "user_42" });
     assert.equal(done.status, "connected");
-    // The tab hears of it, and has the page that says so also after a reload.
+    // The tab shows it, also after a reload.
     await admin.getByRole("heading", { name: "Connected" }).waitFor();
     await admin.reload();
     await admin.getByText(`${ACME.domain} (account ${ACME.id}) is connected.`).waitFor();
@@ -168,7 +168,7 @@ suite(hosts.flags, (test) => {
     stage.expectProblem(/410/);
   });
 
-  test("the administrator's tab hears that the application did not confirm", async (stage) => {
+  test("the administrator's tab shows that the application did not confirm", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42", hosted: true });
     const admin = await stage.open(session.link);
@@ -181,7 +181,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await demo.api("GET", `${SESSIONS}/${session.id}`)).body.status, "cancelled");
   });
 
-  test("a function gives the session: the popup waits for it, longer than a click counts, and goes on to HubSpot", async (stage) => {
+  test("the popup waits for a session from a function, longer than a click is valid, and goes on to HubSpot", async (stage) => {
     const { demo } = stage;
     const session = await newSession(demo);
     const host = await stage.open(demo.host);
@@ -196,7 +196,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await demo.api("GET", `${SESSIONS}/${session.id}`)).body.status, "connected");
   });
 
-  test("the popup that waits is closed: nothing is started when the session comes", async (stage) => {
+  test("closing the waiting popup starts nothing when the session arrives", async (stage) => {
     const { demo } = stage;
     const session = await newSession(demo);
     const host = await stage.open(demo.host);
@@ -214,7 +214,7 @@ suite(hosts.flags, (test) => {
     ["by polling, where the popup has no opener", { opener: false }, {}],
     ["by polling, where the host page severs every popup", {}, { "cross-origin-opener-policy": "same-origin" }],
   ]) {
-    test(`a session that has ended ends connect() at once: ${name}`, async (stage) => {
+    test(`an ended session ends connect() at once: ${name}`, async (stage) => {
       const { demo } = stage;
       const token = await endedSession(demo);
       const host = await stage.open(hosts.page(stage, { headers }));
@@ -230,7 +230,7 @@ suite(hosts.flags, (test) => {
     });
   }
 
-  test("a function is asked once more for a session that has ended, and the same popup goes on to HubSpot", async (stage) => {
+  test("the function is called again for an ended session, and the same popup goes on to HubSpot", async (stage) => {
     const { demo } = stage;
     const [ended, good] = [await endedSession(demo), await newSession(demo)];
     const host = await stage.open(demo.host);
@@ -244,7 +244,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await demo.api("GET", `${SESSIONS}/${good.id}`)).body.status, "connected");
   });
 
-  test("a session that ends while the user is at HubSpot ends connect() as well", async (stage) => {
+  test("a session that ends while the user is at HubSpot ends connect()", async (stage) => {
     const { demo } = stage;
     const session = await newSession(demo);
     const host = await stage.open(demo.host);
@@ -256,7 +256,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await resultOf(host)).code, "connect_session_ended");
   });
 
-  test("a backend that names another user, and a page whose confirmation fails, have codes of their own", async (stage) => {
+  test("another user named by the backend and a failed confirmation have separate error codes", async (stage) => {
     const { demo } = stage;
     for (const [options, expected] of [
       [{}, { code: "external_user_mismatch" }], [{ refuses: "not logged in" }, { code: "confirm_failed", cause: "Error: not logged in" }],
@@ -277,7 +277,7 @@ suite(hosts.flags, (test) => {
     }
   });
 
-  test("a popup that is closed at once is reported, and the next click takes over within five seconds", async (stage) => {
+  test("a popup closed at once is reported, and the next click takes over within five seconds", async (stage) => {
     const { demo } = stage;
     const host = await stage.open(demo.host);
     await button(host, demo.service, [(await newSession(demo)).token, (await newSession(demo)).token]);
@@ -292,7 +292,7 @@ suite(hosts.flags, (test) => {
     await until("the second request connects", async () => (await host.evaluate(() => window.result))?.connection);
   });
 
-  test("a policy that leaves no room for the form ends it; the token gets into no address", async (stage) => {
+  test("a policy that forbids the form ends connect(), and no URL contains the token", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42" });
     const host = await stage.open(demo.host);
@@ -304,7 +304,7 @@ suite(hosts.flags, (test) => {
       document.head.append(policy);
     });
     stage.expectProblem(/form-action/);
-    // The service has never had the request that is cancelled.
+    // The service never received the request that is cancelled.
     stage.tolerateProblem(/api\/hubspot\/cancel.*404/);
     const asked = [];
     stage.context.on("request", (request) => asked.push(request.url()));

@@ -1,4 +1,4 @@
-// The element: how it looks in each state, and what it is to keyboards and screen readers. Pictures go to shots/.
+// The element: its look in each state, and its use by keyboard and screen reader. Screenshots go to shots/.
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { ACME, approve, suite, until } from "./harness.mjs";
@@ -7,7 +7,7 @@ import { Hosts } from "./hosts.mjs";
 const hosts = await Hosts.serve();
 const SHOTS = new URL("shots/", import.meta.url).pathname;
 
-/** A page with the element and nothing of its own but a colour scheme. */
+/** Opens a page with only the element and a color scheme. */
 async function open(stage, attributes = "") {
   stage.sites.add(hosts.origin);
   const { service } = stage.demo;
@@ -22,7 +22,7 @@ async function open(stage, attributes = "") {
 const state = (host, wanted) => host.waitForSelector(`hubspot-connect[state="${wanted}"]`);
 const press = (stage, host) => stage.popupOf(host, () => host.getByRole("button").click());
 
-/** Takes the element's picture by day, by night and on a small phone, and looks for what cannot be read. */
+/** Takes screenshots of the element in light mode, in dark mode and on a small phone, and checks the contrast. */
 async function portray(host, name) {
   await mkdir(SHOTS, { recursive: true });
   for (const colorScheme of ["light", "dark"]) {
@@ -39,7 +39,7 @@ async function portray(host, name) {
   assert.ok(height >= 24, `${name}: the button is ${height} px high`);
 }
 
-/** Runs in the page: the element's texts whose contrast with what is behind them is below 4.5 to 1. */
+/** Runs in the page: returns the element's texts whose contrast with their background is below 4.5 to 1. */
 function faint() {
   const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (color) => {
@@ -52,7 +52,7 @@ function faint() {
     const part = value / 255;
     return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
   }).reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
-  // What `Canvas` is in Chromium; where it is drawn by itself it knows no dark page.
+  // The value of `Canvas` in Chromium; a canvas element does not know the dark mode.
   const page = matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
   const { shadowRoot } = document.querySelector("hubspot-connect");
   return [...shadowRoot.querySelectorAll("button, [part]")].filter((one) => one.checkVisibility() && one.textContent).filter((one) => {
@@ -63,7 +63,7 @@ function faint() {
 }
 
 suite([...hosts.flags, "--token-seconds", "5"], (test) => {
-  test("idle, waiting and connected", async (stage) => {
+  test("the element shows idle, waiting and connected", async (stage) => {
     const host = await open(stage);
     await state(host, "idle");
     await portray(host, "idle");
@@ -75,8 +75,8 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     await portray(host, "connected");
   });
 
-  test("needing a new consent", async (stage) => {
-    // The state as the service would report it; how it comes to it is not a matter of the browser.
+  test("the element shows that a new consent is needed", async (stage) => {
+    // The state as the service would report it; its cause does not matter to the browser.
     await stage.context.route(/\/api\/hubspot\/status/, async (route) => {
       const response = await route.fetch().catch(() => null);
       const body = response?.status() === 200 ? await response.json() : null;
@@ -90,7 +90,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     await portray(host, "needs-reauth");
   });
 
-  test("a page that keeps asking learns that the state of its connection has changed", async (stage) => {
+  test("a polling page shows a changed connection state", async (stage) => {
     await stage.demo.order({ on: "refresh", fault: { status: { status: 500 } } });
     const host = await open(stage);
     const popup = await press(stage, host);
@@ -107,7 +107,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     assert.equal(next.status, 200, "304 says that nothing has changed");
   });
 
-  test("an error, with a long label", async (stage) => {
+  test("the element shows an error, with a long label", async (stage) => {
     const host = await open(stage, `label="Connect the HubSpot account of your whole organisation to this report"`);
     const popup = await press(stage, host);
     await popup.click("#deny");
@@ -115,7 +115,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     await portray(host, "error");
   });
 
-  test("after a long silence it says what may be the matter", async (stage) => {
+  test("the element shows possible reasons after a long wait", async (stage) => {
     const host = await open(stage, `scopes="oauth crm.objects.contacts.read a.very.long.scope.name.that.does.not.fit.into.one.line"`);
     await host.clock.install();
     await host.reload();
@@ -127,10 +127,10 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     await portray(host, "stalled");
   });
 
-  test("two elements of one page take up one attempt, and both get its token", async (stage) => {
+  test("two elements of one page share one flow, and both get its token", async (stage) => {
     const host = await open(stage);
     await host.evaluate(() => {
-      // As a second button elsewhere on the page would be, there when the page is loaded.
+      // Like a second button elsewhere on the page, which exists when the page is loaded.
       sessionStorage.setItem("two", "yes");
     });
     await host.context().addInitScript(() => {
@@ -150,7 +150,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     assert.deepEqual(await host.evaluate(() => window.tokens), ["string", "string"]);
   });
 
-  test("the keyboard is enough, the focus shows and stays, and what happens is announced", async (stage) => {
+  test("the element works by keyboard, keeps a visible focus and announces changes", async (stage) => {
     const host = await open(stage);
     await state(host, "idle");
     await host.keyboard.press("Tab");

@@ -1,4 +1,4 @@
-// Every example is opened as it stands in the repository, with the service's address put in, and clicked through.
+// Every example is opened as it is in the repository, with the service's address put in, and clicked through.
 import assert from "node:assert/strict";
 import { cp, mkdtemp, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,8 +12,8 @@ const EXAMPLES = new URL("../examples/", import.meta.url);
 const PRINTED = "https://connect.example.com";
 
 /**
- * The applications with a login, each on a port that the service knows as a page's. `confirms`: the backend confirms the
- * connection. `forbidden`: the status of a request from another site's page. `refused`: that of a request which the
+ * The applications with a login, each on a port that the service knows as a page's. `confirms`: the backend confirms
+ * the connection. `forbidden`: the status of a request from another site's page. `refused`: that of a request which the
  * service has refused, if the application has a status for it.
  */
 const APPLICATIONS = {
@@ -29,10 +29,10 @@ for (const application of Object.values(APPLICATIONS)) application.port = await 
 const originOf = ({ port }) => `http://app.localhost:${port}`;
 
 const folders = (await readdir(EXAMPLES, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name);
-/** The examples that are a page alone. */
+/** The examples that consist of a page. */
 const names = folders.filter((name) => Object.values(APPLICATIONS).every(({ folder }) => folder !== name));
 
-/** Starts an application as it stands, with the service's address put in. @returns the webhook's id */
+/** Starts an application as it is, with the service's address put in. @returns the webhook's id */
 async function start(stage, { folder: name, command, port }) {
   const { demo } = stage;
   // In this folder, where Node.js finds its packages.
@@ -55,7 +55,7 @@ async function start(stage, { folder: name, command, port }) {
   return webhook.id;
 }
 
-/** Sends a request of a page again, with its cookies; `headers` say which page it comes from. */
+/** Repeats a request of a page, with its cookies; `headers` name the page it comes from. */
 async function replay(request, { port }, headers, body = request.postData()) {
   const sent = Object.entries(await request.allHeaders()).filter(([name]) => ["accept", "content-type", "cookie", "next-action"].includes(name));
   const url = `http://127.0.0.1:${port}${new URL(request.url()).pathname}`;
@@ -81,21 +81,21 @@ async function logIn(page, name) {
   await page.getByText(`Logged in as ${name}.`).waitFor();
 }
 
-/** What a folder's files are to a browser: `main.js` as it stands, or made of `main.jsx` as the README says. */
+/** Returns the script of a folder: `main.js` as it is, or bundled from `main.jsx` as the README describes. */
 async function script(folder) {
   const files = await readdir(folder);
   if (files.includes("main.js")) return readFile(new URL("main.js", folder), "utf8");
   if (!files.includes("main.jsx")) return "";
   const { outputFiles: [bundle] } = await build({
     entryPoints: [new URL("main.jsx", folder).pathname], bundle: true, format: "esm", jsx: "automatic", write: false, minify: true,
-    // An application has installed them all in one folder.
+    // An application has all of them in one folder.
     alias: { "hubspot-connect/react": here("../sdk/src/react.ts"), react: here("node_modules/react"), "react-dom": here("node_modules/react-dom") },
     define: { "process.env.NODE_ENV": '"production"' },
   });
   return bundle.text;
 }
 
-/** The composable, as it is in the package. */
+/** The composable of the package. */
 const { outputFiles: [composable] } = await build({
   entryPoints: [here("../sdk/src/vue.ts")], bundle: true, format: "esm", external: ["vue", "./diagnose.js"], write: false,
 });
@@ -191,7 +191,7 @@ suite([...hosts.flags, ...Object.values(APPLICATIONS).flatMap((application) => [
         assert.equal((await sessionOf(stage, foreign)).status, "awaiting_confirmation");
       }
 
-      // HubSpot ends the grant of both connections.
+      // HubSpot revokes the grant of both connections.
       const { body: { connection_id: other } } = await demo.api("POST", `/api/hubspot/connect-sessions/${foreign}/complete`, { external_user_id: "Grace" });
       assert.equal((await demo.api("POST", `/api/hubspot/connections/${other}/uninstall`, { confirm: true })).body.also_affected, 1);
       await page.reload();
@@ -214,7 +214,7 @@ suite([...hosts.flags, ...Object.values(APPLICATIONS).flatMap((application) => [
       await host.getByText(`Connected as ${ACME.domain}`).waitFor();
     });
 
-    test(`${name}: a reload in between loses nothing`, async (stage) => {
+    test(`${name}: a reload during the flow loses nothing`, async (stage) => {
       const host = await stage.open(await serve(stage, name));
       const popup = await stage.popupOf(host, () => host.getByRole("button", { name: "Connect to HubSpot" }).click());
       await popup.waitForSelector("#approve");
@@ -223,7 +223,7 @@ suite([...hosts.flags, ...Object.values(APPLICATIONS).flatMap((application) => [
       await host.getByText(`Connected as ${ACME.domain}`).waitFor();
     });
 
-    test(`${name}: who denies reads so`, async (stage) => {
+    test(`${name}: a denial is shown`, async (stage) => {
       const host = await stage.open(await serve(stage, name));
       const popup = await stage.popupOf(host, () => host.getByRole("button", { name: "Connect to HubSpot" }).click());
       await popup.click("#deny");

@@ -1,5 +1,5 @@
-// The host pages of the matrix in Firefox, which cuts popups off in its own way and refuses frames of other sites all
-// storage here. They must come to the same end as docs/host-pages.md says of Chromium.
+// The host pages of the matrix in Firefox, which cuts popups off in other ways and denies all storage to frames of
+// other sites here. They must get the results that docs/host-pages.md lists for Chromium.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -10,22 +10,22 @@ import { HUBSPOT, Hosts, OPENER_POLICIES, SANDBOX, sdkScript } from "./hosts.mjs
 const { FIREFOX } = process.env;
 const TEST_TIMEOUT_MS = 300_000;
 const PATIENCE_MS = 40_000;
-/** So many browsers at a time, each with one attempt: most of it is waiting. */
+/** The number of concurrent browsers, each with one flow: most of it is waiting. */
 const LANES = 2;
-/** What the driver says when it has lost the browser, which now and then it does where windows come and go. */
+/** The driver's errors when it has lost the browser, which happens sometimes while windows open and close. */
 const DRIVER_TROUBLE = /Protocol error|timed out\. Increase|closed|detached|no such frame/;
 const hosts = await Hosts.serve();
 const table = await readFile(new URL("../docs/host-pages.md", import.meta.url), "utf8");
 
 const FRAMES = { no: null, yes: {}, "yes, `sandbox` with all five": { sandbox: SANDBOX } };
 
-/** What the table says a page comes to: `connected`, or the error's code. */
+/** Returns the result of a page in the table: `connected`, or the error's code. */
 function expected(cell) {
-  const row = table.split("\n").find((line) => line.startsWith(`| ${cell.join(" | ")} | refused |`));
+  const row = table.split("\n").find((line) => line.startsWith(`| ${cell.join(" | ")} | blocked |`));
   return row.split(" | ")[4].replace(/^`(\w+)`.*/, "$1");
 }
 
-/** @returns what came of an attempt */
+/** @returns the result of a flow */
 async function run(context, demo, { headers, frame, script, redirect = false }) {
   const stage = { demo, sites: new Set() };
   const page = await context.newPage();
@@ -36,7 +36,7 @@ async function run(context, demo, { headers, frame, script, redirect = false }) 
     return (await one.evaluate(() => window.ready).catch(() => false)) && one;
   });
   await (await host.waitForSelector("#connect")).click();
-  // Firefox gives a window that is cut off another identity, so it is found by what it shows.
+  // Firefox gives a window that is cut off another identity, so it is found by its content.
   const approve = async () => {
     for (const popup of (await context.pages()).filter((one) => redirect || one !== page)) {
       const button = await popup.$("#approve").catch(() => null);
@@ -61,7 +61,7 @@ async function run(context, demo, { headers, frame, script, redirect = false }) 
   return outcome;
 }
 
-/** A browser that is begun anew when its driver has lost it. */
+/** A browser that is restarted when its driver has lost it. */
 class Lane {
   #browser;
 
@@ -73,7 +73,7 @@ class Lane {
     return this.#browser;
   }
 
-  /** @returns what an attempt comes to, or what has gone wrong with it */
+  /** @returns the result of a flow, or its error */
   async run(demo, cell, tries = 3) {
     try {
       const context = await (await this.#launched()).createBrowserContext();
@@ -104,7 +104,7 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
   }, { timeout: TEST_TIMEOUT_MS });
 
   for (const [hubspot, options] of Object.entries(HUBSPOT)) {
-    test(`every host page where HubSpot's header is ${hubspot}`, { timeout: TEST_TIMEOUT_MS }, async () => {
+    test(`every host page behaves as documented when HubSpot's header is ${hubspot}`, { timeout: TEST_TIMEOUT_MS }, async () => {
       await demo.setOptions({ coop: null, coop_on_redirect_only: false, ...options });
       const cells = Object.keys(FRAMES).flatMap((frame) => OPENER_POLICIES.map((policy) => ({ policy, frame })));
       const queue = cells.values();
@@ -121,13 +121,13 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
     });
   }
 
-  test("a policy that leaves no room for the form ends a connect session, whose token gets into no address", { timeout: TEST_TIMEOUT_MS }, async () => {
+  test("a policy that forbids the form ends a connect session, and no URL contains its token", { timeout: TEST_TIMEOUT_MS }, async () => {
     const script = sdkScript(demo.service, `window.options.connectSession = "the-session";`);
     const headers = { "content-security-policy": "form-action 'self'" };
     assert.equal(await lanes[0].run(demo, { headers, frame: null, script }), "csp_blocked");
   });
 
-  test("a redirect proves who has begun it, whatever the page's Referrer-Policy", { timeout: TEST_TIMEOUT_MS }, async () => {
+  test("a redirect verifies its opener with every Referrer-Policy", { timeout: TEST_TIMEOUT_MS }, async () => {
     await demo.setOptions({ coop: null, coop_on_redirect_only: false });
     const seen = {};
     for (const policy of ["no-referrer", "same-origin"]) {
@@ -138,7 +138,7 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
     assert.deepEqual(seen, { "no-referrer": "connected", "same-origin": "connected" });
   });
 
-  test("a connect session from a function: the popup waits, and starts again for a session that has ended", { timeout: TEST_TIMEOUT_MS }, async () => {
+  test("the popup waits for a session from a function, and starts again for an ended one", { timeout: TEST_TIMEOUT_MS }, async () => {
     await demo.setOptions({ coop: null, coop_on_redirect_only: false });
     const session = async () => (await demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" })).body;
     const ended = await session();
@@ -149,7 +149,7 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
       "Django's": { "referrer-policy": "same-origin", "cross-origin-opener-policy": "same-origin" },
       "helmet's": { "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin" },
     })) {
-      // Longer than a click counts for as one.
+      // Longer than a click is valid.
       for (const [name, tokens, pause] of [["open", [], 6_000], ["ended", [ended.token], 3_000]]) {
         const given = JSON.stringify([...tokens, (await session()).token]);
         const script = sdkScript(demo.service, `const tokens = ${given};
@@ -159,7 +159,7 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
     }
     assert.deepEqual(seen, {
       "plain, open": "connected", "plain, ended": "connected",
-      // These pages have no hold on a popup that they sever themselves.
+      // These pages have no handle of a popup that they cut off themselves.
       "Django's, open": "connected", "Django's, ended": "connect_session_ended",
       "helmet's, open": "connected", "helmet's, ended": "connect_session_ended",
     });

@@ -1,4 +1,4 @@
-// Somebody begins an attempt, a person approves it: the result must not go to who began it (cross-user fixation).
+// An attacker starts a flow, and a user consents: the result must not go to the attacker (cross-user fixation).
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { ACME, approve, heard, suite, until } from "./harness.mjs";
@@ -8,7 +8,7 @@ const hosts = await Hosts.serve();
 const secret = () => randomBytes(32).toString("base64url");
 const hash = (text) => createHash("sha256").update(text).digest("base64url");
 
-/** The stranger's secrets, and the start fields that it makes of them in the host's name. */
+/** Creates an attacker's secrets, and start fields with them in the host's name. */
 function stranger(stage, changes = {}) {
   stage.sites.add(hosts.origin);
   const [verifier, key] = [secret(), secret()];
@@ -18,7 +18,7 @@ function stranger(stage, changes = {}) {
 
 const inputs = (fields) => Object.entries(fields).map(([name, value]) => `<input type="hidden" name="${name}" value="${value}">`).join("");
 
-/** A stranger's page whose button opens a popup, and which then talks to it without end: it knows flow and key. */
+/** An attacker's page whose button opens a popup, and which then posts to it without end: it knows flow and key. */
 const pushy = ({ action, fields, key, verifier }, open) => `<button id="go">Win a prize</button>
   <form id="form" method="post" action="${action}" target="prize">${inputs(fields)}</form><script>
   document.querySelector("#go").onclick = async () => {
@@ -32,14 +32,14 @@ const pushy = ({ action, fields, key, verifier }, open) => `<button id="go">Win 
         popup.postMessage({ ...key, type: "hubspot_auth_ready" }, "*");
       }
     }, 20);
-    // The answer is not for this page to read, but its server can ask.
+    // The page cannot read the response, but its server can poll.
     window.tellFlow = (id) => { flow = id; };
   };
 </script>`;
 const byLink = ({ action, fields }) => `window.open("${action}?${new URLSearchParams(fields)}", "prize", "popup,width=600,height=700")`;
 const BY_FORM = `window.open("about:blank", "prize", "popup,width=600,height=700"); document.querySelector("#form").submit()`;
 
-/** Asks as the stranger, from anywhere and in every way, and gets nothing. */
+/** Polls as the attacker, from every origin and by every way, and gets nothing. */
 async function assertNothing(stage, { verifier }) {
   const { service } = stage.demo;
   const grants = await stage.demo.grants();
@@ -57,13 +57,13 @@ async function assertNothing(stage, { verifier }) {
   }
 }
 
-/** The victim is asked, says yes to everything, and ends up with the connection. */
+/** Consents to everything as the victim, who gets the connection. */
 async function approvesAll(popup, evil, { verifier }, stage) {
   await popup.getByRole("heading", { name: "Did you start this?" }).waitFor();
   assert.match(await popup.innerText("main"), new RegExp(hosts.origin));
   const { flow } = await stage.attempt(verifier);
   await evil?.evaluate((id) => window.tellFlow(id), flow);
-  // Long enough for the key to be heard, if anybody listened to it.
+  // Long enough for the popup to receive the key.
   await popup.waitForTimeout(500);
   await popup.getByRole("button", { name: "Continue" }).click();
   await approve(popup);
@@ -73,8 +73,8 @@ async function approvesAll(popup, evil, { verifier }, stage) {
 const ended = (popup) => until("the popup has ended", async () => popup.isClosed() || (await popup.locator("[data-outcome=success]").count()));
 
 suite(hosts.flags, (test) => {
-  test("by a link, with the right key posted to the popup all the time", async (stage) => {
-    // The browser may say that it has dropped a message, which was for another page.
+  test("a link gives the attacker nothing although the right key is posted to the popup all the time", async (stage) => {
+    // The browser may report a dropped message, which was for another page.
     stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
     const attempt = stranger(stage);
     const evil = await stage.open(await stage.stranger({ "/": pushy(attempt, byLink(attempt)) }));
@@ -83,12 +83,12 @@ suite(hosts.flags, (test) => {
     await ended(popup);
     assert.deepEqual(await heard(evil), []);
     await assertNothing(stage, attempt);
-    // The victim's own browser has it.
+    // The victim's own browser has the connection.
     const page = await stage.open(stage.demo.service);
     assert.equal((await page.textContent("[data-name]")).trim(), ACME.domain);
   });
 
-  test("by a form of the stranger's page: nothing begins", async (stage) => {
+  test("a form of an attacker's page starts nothing", async (stage) => {
     stage.expectProblem(/status of 400/);
     const attempt = stranger(stage);
     const evil = await stage.open(await stage.stranger({ "/": pushy(attempt, BY_FORM) }));
@@ -100,7 +100,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await stage.attempt(attempt.verifier)).code, "flow_unknown");
   });
 
-  test("by a form in a sandbox, which the browser gives no origin", async (stage) => {
+  test("a form in a sandbox without an origin gives the attacker nothing", async (stage) => {
     stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
     const attempt = stranger(stage);
     const site = await stage.stranger({ "/in": pushy(attempt, BY_FORM) });
@@ -116,7 +116,7 @@ suite(hosts.flags, (test) => {
     await assertNothing(stage, attempt);
   });
 
-  test("by a link that leads back to the host page", async (stage) => {
+  test("a link that returns to the host page gives the attacker nothing", async (stage) => {
     const host = hosts.page(stage);
     const attempt = stranger(stage, { mode: "redirect", return_url: host });
     const evil = await stage.open(await stage.stranger({ "/": `<a href="${attempt.action}?${new URLSearchParams(attempt.fields)}">Win a prize</a>` }));
@@ -124,12 +124,12 @@ suite(hosts.flags, (test) => {
     await approvesAll(evil, null, attempt, stage);
     await evil.waitForURL(host);
     await ready(evil);
-    const resumed = await until("the page has looked for something to take up", () => evil.evaluate(() => window.resumed));
-    assert.equal(resumed.connection, null, "the page has not begun this, and takes nothing up");
+    const resumed = await until("the page has looked for a flow to resume", () => evil.evaluate(() => window.resumed));
+    assert.equal(resumed.connection, null, "the page did not start this flow, and resumes nothing");
     await assertNothing(stage, attempt);
   });
 
-  test("by handing on HubSpot's address, with which another browser has begun at the real host page", async (stage) => {
+  test("a forwarded authorize URL of another browser gives the attacker nothing", async (stage) => {
     const attacker = await stage.anotherBrowser();
     const host = await attacker.newPage();
     await host.goto(hosts.page(stage));

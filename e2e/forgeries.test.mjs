@@ -5,12 +5,12 @@ import { ACME, GLOBEX, approve, suite } from "./harness.mjs";
 const ROUTES = ["/logout", "/auth/hubspot/launch", "/auth/hubspot/continue", "/auth/hubspot/handoff", "/api/hubspot/disconnect", "/api/hubspot/cancel", "/api/hubspot/token"];
 const ENCODINGS = ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data"];
 
-/** A form whose body is JSON when it is sent as plain text. */
+/** Returns a form whose body is JSON when it is sent as plain text. */
 const form = (action, enctype, index, { csrf, flow, connection }) => `<form id="f${index}" method="post" target="w${index}" action="${action}" enctype="${enctype}">
   <input name='{"flow":"${flow}","connection_id":"${connection}","opener_key":"k","pickup_code":"c","x":"' value='"}'><input name="csrf" value="${csrf}"></form>`;
 
 suite([], (test) => {
-  test("forms and requests of other pages log nobody out, disconnect nothing and take nothing", async (stage) => {
+  test("forms and requests of other pages cannot log out, disconnect or read", async (stage) => {
     stage.tolerateProblem(/Failed to load resource|blocked by CORS|status of 4|Refused|X-Frame-Options|frame-ancestors/);
     const { demo, context } = stage;
     await stage.keepWindowsOpen();
@@ -23,7 +23,7 @@ suite([], (test) => {
     const cases = ROUTES.flatMap((route) => ENCODINGS.map((encoding) => ({ route, encoding })));
     const body = cases.map(({ route, encoding }, index) => form(demo.service + route, encoding, index, known)).join("");
     const evil = await stage.stranger({ "/": body });
-    // Cookies know no ports, so a page there counts as the same site.
+    // Cookies ignore ports, so a page there counts as the same site.
     const neighbour = evil.replace("evil.localhost", "localhost");
     stage.sites.add(neighbour);
     const before = await context.cookies(demo.service);
@@ -36,7 +36,7 @@ suite([], (test) => {
           document.querySelector(`#f${id}`).submit();
         }, index));
         const answer = await answered;
-        // Without a session there is nobody to log out.
+        // Without a session there is no logout.
         const harmless = answer.status() === 303 && route === "/logout" && (await answer.headerValue("location")) === "/login";
         assert.ok(harmless || (answer.status() >= 400 && answer.status() < 500), `${origin} ${route} ${encoding}: ${answer.status()}`);
         assert.equal((await answer.allHeaders())["set-cookie"], undefined, `${route} sets no cookie`);
@@ -54,18 +54,18 @@ suite([], (test) => {
     assert.deepEqual((await done.locator("[data-name]").allInnerTexts()).map((name) => name.trim()), [ACME.domain]);
   });
 
-  test("forms of another site, sent again and again, leave no cookie behind and evict none", async (stage) => {
+  test("repeated forms of another site leave no cookie and evict none", async (stage) => {
     const { demo, context } = stage;
     await stage.connectInTab();
     const before = await context.cookies(demo.service);
     assert.ok(before.some(({ name }) => name === "__Host-hsc_sid"));
-    // A page without a referrer sends its forms with the origin `null`, and without our cookies.
+    // A page without a referrer sends its forms with the origin `null`, and without the service's cookies.
     const evil = await stage.open(await stage.stranger({
       "/": `<meta name="referrer" content="no-referrer"><form method="post" target="w" action="${demo.service}/auth/hubspot/start">
         <input name="origin" value="${demo.host}"></form><button onclick="window.open('about:blank', 'w')">Win a prize</button>`,
     }));
     const window = await stage.popupOf(evil, () => evil.click("button"));
-    // The browser drops a form for a window whose last page has not taken its place yet.
+    // The browser drops a form for a window whose last page has not been committed yet.
     const shown = async (url, send) => {
       const [response] = await Promise.all([
         context.waitForEvent("response", (response) => response.url() === url), window.waitForEvent("load"), send(),
@@ -77,14 +77,14 @@ suite([], (test) => {
       assert.ok((await stage.flowCookies()).length <= 5, `${sent} forms`);
     }
     assert.deepEqual(await context.cookies(demo.service), before);
-    // A link that a script follows without a click is confirmed first.
+    // A link that a script follows without a click needs confirmation.
     const link = `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.host)}`;
     for (let sent = 1; sent <= 12; sent += 1) {
       assert.equal(await shown(link, () => evil.evaluate((url) => { window.open(url, "w"); }, link)), 200);
     }
     await window.getByRole("heading", { name: "Did you start this?" }).waitFor();
     assert.deepEqual(await context.cookies(demo.service), before);
-    // A link that is clicked carries the cookies, so room is made at once.
+    // A clicked link sends the cookies, so older ones are removed at once.
     await evil.evaluate((url) => { document.querySelector("button").onclick = () => window.open(url, "_blank"); }, link);
     for (let sent = 1; sent <= 7; sent += 1) {
       const answered = context.waitForEvent("response", (response) => response.url() === link);
@@ -97,7 +97,7 @@ suite([], (test) => {
     assert.ok((await context.cookies(demo.service)).some(({ name }) => name === "__Host-hsc_sid"));
     const held = await stage.flowCookies();
     await evil.evaluate(() => document.querySelector("form").submit());
-    // Only the user's own answer, on our own page, brings the cookie.
+    // Only the user's own confirmation, on the service's page, sets the cookie.
     const go = window.getByRole("button", { name: "Continue" });
     await go.waitFor();
     assert.deepEqual(await stage.flowCookies(), held);
@@ -112,7 +112,7 @@ suite([], (test) => {
     assert.equal(await page.locator("[data-name]").count(), 2, "the session has gone on");
   });
 
-  test("a page beside the service plants no cookie in it", async (stage) => {
+  test("a page on another port of the host cannot plant a cookie", async (stage) => {
     const { demo, context } = stage;
     await stage.connectInTab();
     const before = await context.cookies(demo.service);
@@ -131,9 +131,9 @@ suite([], (test) => {
     assert.equal((await page.textContent("[data-name]")).trim(), ACME.domain);
   });
 
-  test("whoever has planted their own session in a browser loses it with the next connect there", async (stage) => {
+  test("a planted session is replaced at the next connection", async (stage) => {
     const { demo, context } = stage;
-    // Nothing keeps apart the cookies of two ports.
+    // Cookies of two ports are not separated.
     const neighbour = (await stage.stranger({ "/": "" })).replace("evil.localhost", "localhost");
     stage.sites.add(neighbour);
     const attacker = await stage.anotherBrowser();

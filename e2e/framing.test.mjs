@@ -1,11 +1,11 @@
-// What other sites can make a browser do to the service: nothing.
+// Requests that other sites can cause in a browser.
 import assert from "node:assert/strict";
 import { suite, until } from "./harness.mjs";
 
 const ADDRESSES = ["/", "/login", "/logout", "/auth/hubspot/start", "/auth/hubspot/done?problem=user_denied", "/install/hubspot/claim", "/nothing-here", "/static/app.css"];
 
 suite([], (test) => {
-  test("no page of the service can be framed, by strangers or by the host page", async (stage) => {
+  test("no page of the service can be framed", async (stage) => {
     const { demo } = stage;
     stage.expectProblem(/frame-ancestors|X-Frame-Options/);
     stage.tolerateProblem(/Failed to load resource: the server responded with a status of 4\d\d/);
@@ -21,13 +21,13 @@ suite([], (test) => {
     }
   });
 
-  test("an image, a frame, a prefetch or a fetch of the start address begins nothing", async (stage) => {
+  test("images, frames, prefetches and fetches of the start URL start nothing", async (stage) => {
     const { demo, context } = stage;
     stage.expectProblem(/./);
     const start = `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.host)}&amp;n=`;
     const elements = `<img src="${start}1"><iframe src="${start}2"></iframe><link rel="prefetch" href="${start}3">
       <object data="${start}4"></object><link rel="stylesheet" href="${start}5"><script src="${start}6"></script>`;
-    // Some answers are withheld from the page, and from this test.
+    // Some responses are withheld from the page, and from this test.
     const ended = new Map();
     const note = (request, answer) => {
       if (request.url().includes("/auth/hubspot/start")) ended.set(request.url(), answer);
@@ -45,14 +45,14 @@ suite([], (test) => {
     assert.deepEqual(await demo.calls("authorize"), []);
   });
 
-  test("another site cannot disconnect or log out anybody", async (stage) => {
+  test("other sites cannot disconnect or log out", async (stage) => {
     const { demo } = stage;
     stage.tolerateProblem(/blocked by CORS|Failed to load resource/);
     const own = await stage.connectInTab();
     await own.goto(demo.service);
     const id = await own.getAttribute("[data-connection]", "data-connection");
     const csrf = await own.getAttribute("body", "data-csrf");
-    // Even one who has got hold of the page's token and the connection's id.
+    // Even an attacker with the page's form token and the connection's id.
     const evil = await stage.open(await stage.stranger({
       "/": `<form method="post" action="${demo.service}/logout"><input name="csrf" value="${csrf}"><button>post</button></form>`,
     }));
@@ -71,13 +71,13 @@ suite([], (test) => {
     assert.deepEqual(await demo.calls("revoke"), []);
   });
 
-  test("who is sent to the start address without a click is asked first", async (stage) => {
+  test("a navigation to the start URL without a click needs confirmation", async (stage) => {
     const { demo } = stage;
     const start = `${demo.service}/auth/hubspot/start`;
     const site = await stage.stranger({ "/": `<script>onload = () => setTimeout(() => location.assign("${start}"));</script>` });
     const page = await stage.open(site);
     await page.waitForSelector('[data-page="confirm"]');
-    assert.equal(await page.textContent(".origin"), demo.host, "it names the page that would be told");
+    assert.equal(await page.textContent(".origin"), demo.host, "it names the page that would get the result");
     assert.deepEqual(await stage.flowCookies(), []);
     assert.deepEqual(await demo.calls("authorize"), []);
     await page.getByRole("link", { name: "Continue" }).click();
@@ -85,7 +85,7 @@ suite([], (test) => {
     assert.equal((await stage.flowCookies()).length, 1);
   });
 
-  test("a page of the host's site reads no connection, cookies or not", async (stage) => {
+  test("pages of the host's site read no connection, with or without cookies", async (stage) => {
     const { demo } = stage;
     stage.expectProblem(/blocked by CORS policy/);
     stage.tolerateProblem(/Failed to load resource/);

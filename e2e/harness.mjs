@@ -1,4 +1,4 @@
-// What every test stands on: a demo of its own, a browser, and a watch over all that its pages do.
+// The base of every test: a demo, a browser, and a watch over everything that its pages do.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -30,7 +30,7 @@ export const GLOBEX = { id: 7654321, domain: "globex.example" };
 export const INITECH = { id: 2222222, domain: "initech.example" };
 
 /**
- * Declares the tests of a file. Each has a demo of its own, so that two can run at the same time: most of it is waiting.
+ * Declares the tests of a file. Each has its own demo, so that two can run concurrently: most of it is waiting.
  * @param {string[]} flags more flags for the demo
  * @param {(test: (name: string, body: (stage: Stage) => Promise<void>, options?: object) => void) => void} declare
  *   options are those of the browser's context, and `todo` for what is known not to work yet
@@ -57,12 +57,12 @@ export function suite(flags, declare) {
   });
 }
 
-/** Starts the demo on free ports, each run with a folder and keys of its own. */
+/** Starts the demo on free ports, with a new folder and new keys. */
 export async function startDemo(flags) {
   const program = process.env.DEMO;
   assert.ok(program, "DEMO must name the demo's binary");
   const free = ["--port", "0", "--host-port", "0", "--hubspot-port", "0", "--log-level", "warn"];
-  // Most tests look for the access token, wherever it goes.
+  // Most tests look for the access token in every way of delivery.
   const tokens = flags.includes("--token-delivery") ? [] : ["--token-delivery", "auto"];
   const child = spawn(program, [...free, ...tokens, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
   const exited = once(child, "exit");
@@ -81,7 +81,7 @@ export async function startDemo(flags) {
   const url = (before) => said.match(new RegExp(`${before}\\s+(http://[\\w.]+:\\d+)`))[1];
   const demo = { host: url("Open"), service: url("Service"), hubspot: url("Simulated HubSpot") };
   const key = demo.key = said.match(/hsc_key_\S+/)[0];
-  /** Calls the API as the host's backend does. */
+  /** Calls the API like the host's backend. */
   demo.api = async (method, path, body) => {
     const response = await fetch(demo.service + path, {
       method,
@@ -101,7 +101,7 @@ export async function startDemo(flags) {
   return Object.assign(demo, hubspotControl(demo.hubspot));
 }
 
-/** The switches of the simulated HubSpot, over its own HTTP interface. */
+/** Returns the control of the simulated HubSpot, over its own HTTP interface. */
 function hubspotControl(base) {
   const call = async (method, path, body) => {
     const response = await fetch(base + path, { method, body: body && JSON.stringify(body) });
@@ -110,19 +110,19 @@ function hubspotControl(base) {
     return text ? JSON.parse(text) : null;
   };
   return {
-    /** Orders a fault. */
+    /** Adds a fault. */
     order: (rule) => call("POST", "/__script", rule),
-    /** Lets go of what is held, and forgets what was ordered. */
+    /** Releases held calls, and clears the faults. */
     release: () => call("DELETE", "/__script"),
     setOptions: (changes) => call("POST", "/__options", changes),
     options: () => call("GET", "/__options"),
     grants: () => call("GET", "/__grants"),
-    /** All calls of a kind that HubSpot has had. */
+    /** Returns all calls of a kind that HubSpot has received. */
     calls: async (kind) => (await call("GET", "/__journal")).filter((entry) => entry.kind === kind),
   };
 }
 
-/** One test's browser context, with everything suspicious that happens in it. */
+/** A test's browser context, with everything suspicious that happens in it. */
 class Stage {
   static async set(browser, flags, contextOptions) {
     const demo = await startDemo(flags);
@@ -136,13 +136,13 @@ class Stage {
     return stage;
   }
 
-  /** Every page of the context, popups too, from its first moment. */
+  /** Watches every page of the context, popups too, from its first moment. */
   #watch(context) {
     const note = (what) => this.problems.push(what);
     context.on("console", (message) => {
-      // Said of a tab, where the popup's script tries to close what it may not.
+      // Reported for a tab, where the popup's script tries to close a window that it may not close.
       if (message.text().startsWith("Scripts may close only the windows")) return;
-      // No promise of ours: browsers ask every site for it.
+      // Browsers request this from every site.
       if (message.location().url.endsWith("/favicon.ico")) return;
       if (["error", "warning"].includes(message.type())) note(`console at ${path(message.location().url)}: ${message.text()}`);
     });
@@ -158,7 +158,7 @@ class Stage {
       if (!this.sites.has(url.origin)) note(`request to a foreign site: ${url}`);
       const referer = request.headers().referer;
       if (referer && /[?&](code|state)=/.test(referer) && new URL(referer).origin !== url.origin) {
-        note(`referrer that tells too much: ${referer}`);
+        note(`referrer that reveals too much: ${referer}`);
       }
       if (request.isNavigationRequest() || request.serviceWorker()) return;
       const from = originOf(request.frame().url());
@@ -171,7 +171,7 @@ class Stage {
     this.expected.push(pattern);
   }
 
-  /** Names a problem that the test provokes and the browser reports on some occasions only. */
+  /** Names a problem that the test provokes and the browser reports sometimes. */
   tolerateProblem(pattern) {
     this.tolerated.push(pattern);
   }
@@ -185,11 +185,11 @@ class Stage {
     }
   }
 
-  /** What there was to see when a test failed. */
+  /** Describes the visible state when a test failed. */
   async describe() {
     const pages = [this.context, ...this.others].flatMap((context) => context.pages());
     const looks = pages.map(async (page) => {
-      // A page that hangs says nothing.
+      // A page that hangs does not respond.
       const sight = Promise.all([page.locator("body").ariaSnapshot({ timeout: 2_000 }), heard(page)]).catch(({ message }) => [message, []]);
       const [shown, messages] = await Promise.race([sight, sleep(4_000, ["it hangs", []], { ref: false })]);
       return `${page.url()}\n${shown}\n${JSON.stringify(messages)}`;
@@ -207,12 +207,12 @@ class Stage {
     await this.demo.stop();
   }
 
-  /** Another person's browser: it shares nothing with the first, and is watched like it. */
+  /** Opens another user's browser: it shares nothing with the first, and is watched like it. */
   async anotherBrowser(contextOptions = {}) {
     return this.#adopt(await this.context.browser().newContext({ viewport: null, ...contextOptions }));
   }
 
-  /** A browser that takes third-party cookies, which the others refuse: only a profile's preferences can say so. */
+  /** Opens a browser that accepts third-party cookies: only a profile's preferences allow that. */
   async lenientBrowser() {
     const folder = await this.profile();
     const profile = { cookie_controls_mode: 0, block_third_party_cookies: false };
@@ -220,7 +220,7 @@ class Stage {
     return this.browserOf(folder);
   }
 
-  /** A folder for what a browser keeps. */
+  /** Creates a folder for a browser's profile. */
   async profile() {
     const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-profile-"));
     this.folders.push(folder);
@@ -228,7 +228,7 @@ class Stage {
     return folder;
   }
 
-  /** A browser that keeps cookies and history in this folder; the others keep nothing on disk. */
+  /** Opens a browser that stores cookies and history in this folder; the others store nothing on disk. */
   async browserOf(folder) {
     return this.#adopt(await chromium.launchPersistentContext(folder, { ...LAUNCH, viewport: null }));
   }
@@ -241,14 +241,14 @@ class Stage {
     return context;
   }
 
-  /** @returns {Promise<import("playwright-core").Page>} a tab at that address */
+  /** @returns {Promise<import("playwright-core").Page>} a tab at that URL */
   async open(url) {
     const page = await this.context.newPage();
     if (url) await page.goto(url);
     return page;
   }
 
-  /** Serves pages of yet another site, `evil.localhost`. */
+  /** Serves pages of another site, `evil.localhost`. */
   async stranger(pages) {
     const server = http.createServer((request, response) => {
       const page = pages[new URL(request.url, "http://x").pathname];
@@ -275,7 +275,7 @@ class Stage {
     return clock;
   }
 
-  /** Clicks something and gives the window that it opens. */
+  /** Clicks and returns the window that opens. */
   async popupOf(page, click) {
     const [popup] = await Promise.all([page.waitForEvent("popup"), click()]);
     return popup;
@@ -289,7 +289,7 @@ class Stage {
     return { host, popup };
   }
 
-  /** Connects without a popup, as the links do without JavaScript. */
+  /** Connects without a popup, like the links without JavaScript. */
   async connectInTab(account = ACME) {
     const page = await this.open(`${this.demo.service}/auth/hubspot/start?origin=${encodeURIComponent(this.demo.service)}`);
     await approve(page, account);
@@ -297,13 +297,13 @@ class Stage {
     return page;
   }
 
-  /** What the service says of the attempt to whoever has this verifier. */
+  /** Returns the status of the flow with this verifier. */
   async attempt(verifier) {
     const response = await fetch(`${this.demo.service}/api/hubspot/status`, { headers: { "hubspot-connect-verifier": verifier } });
     return response.json();
   }
 
-  /** The names of the flow cookies of this browser. */
+  /** Returns the names of the flow cookies of this browser. */
   async flowCookies() {
     const cookies = await this.context.cookies(this.demo.service);
     return cookies.map(({ name }) => name).filter((name) => name.includes("hsc_f_"));
@@ -315,18 +315,18 @@ class Stage {
   }
 }
 
-/** Chooses an account on the consent page and approves. */
+/** Selects an account on the consent page and consents. */
 export async function approve(page, account = ACME) {
   await page.check(`[name="hub_id"][value="${account.id}"]`);
   await page.click("#approve");
 }
 
-/** Leads a window somewhere by its own script: it keeps its opener, which `goto` would take from it. */
+/** Navigates a window by its own script: it keeps its opener, which `goto` would remove. */
 export async function leadTo(page, url) {
   await Promise.all([page.waitForEvent("load"), page.evaluate((to) => location.assign(to), url)]);
 }
 
-/** The messages that a page has heard so far, from whomever. */
+/** Returns all messages that a page has received so far. */
 export const heard = (page) => page.evaluate(() => window.heard);
 
 /** Runs in every page before its own scripts. */
@@ -338,7 +338,7 @@ function recordMessages() {
   });
 }
 
-/** Notes when the popup's last page came up and when the window closed. */
+/** Records the times at which the popup's last page appeared and the window closed. */
 export function timeLastPage(popup) {
   const times = { shown: null, closed: null };
   popup.on("domcontentloaded", () => {
@@ -351,7 +351,7 @@ export function timeLastPage(popup) {
   return times;
 }
 
-/** Waits for the popup to close and holds it to two seconds, and to as many more as a busy machine may take. */
+/** Waits for the popup to close within two seconds, and a margin for a busy machine. */
 export async function closesAfterTwoSeconds(times) {
   await until("the popup closes", () => times.closed !== null);
   const seconds = (times.closed - times.shown) / 1000;
@@ -364,7 +364,7 @@ export async function until(what, ask, patience = PATIENCE_MS) {
   for (;;) {
     const answer = await ask();
     if (answer) return answer;
-    assert.ok(performance.now() < deadline, `waited in vain until ${what}`);
+    assert.ok(performance.now() < deadline, `timed out while waiting until ${what}`);
     await sleep(50);
   }
 }

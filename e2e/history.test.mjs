@@ -1,10 +1,10 @@
-// What the browser's history keeps of a connect, and what that is good for.
+// The browser's history of a flow, and its use to an attacker.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ACME, approve, suite } from "./harness.mjs";
 
-/** The addresses behind the Back and Forward buttons. */
+/** Returns the URLs behind the Back and Forward buttons. */
 async function sessionHistory(browser, page) {
   const cdp = await browser.newCDPSession(page);
   const { entries } = await cdp.send("Page.getNavigationHistory");
@@ -12,7 +12,7 @@ async function sessionHistory(browser, page) {
 }
 
 suite([], (test) => {
-  test("the history database keeps the callback and the link as they were opened, and neither opens anything", async (stage) => {
+  test("the callback and the link in the browser history are useless", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42", hosted: true });
     const folder = await stage.profile();

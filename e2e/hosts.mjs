@@ -1,15 +1,15 @@
-// Host pages of an origin that is listed, with the headers and in the frames that a test wants.
+// Host pages of a listed origin, with the headers and in the frames of a test.
 import { once } from "node:events";
 import http from "node:http";
 import { until } from "./harness.mjs";
 
-/** What the README asks of a sandboxed frame. */
+/** The `sandbox` that the README requires of a frame. */
 export const SANDBOX = "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox";
 
 /** The Cross-Origin-Opener-Policy of a host page. */
 export const OPENER_POLICIES = [null, "same-origin-allow-popups", "same-origin"];
 
-/** What the simulated HubSpot sends of it. */
+/** The simulated HubSpot's policies. */
 export const HUBSPOT = {
   none: {},
   "`same-origin-allow-popups`": { coop: "same-origin-allow-popups" },
@@ -17,17 +17,17 @@ export const HUBSPOT = {
   "`same-origin` on its redirect alone": { coop: "same-origin", coop_on_redirect_only: true },
 };
 
-/** One server with a listed name and an unlisted one; each page has a path of its own. */
+/** A server with a listed name and an unlisted one; each page has its own path. */
 export class Hosts {
   #pages = new Map();
 
-  /** Before the demo, which has to know the origin. */
+  /** Starts it before the demo, which has to know the origin. */
   static async serve() {
     const hosts = new Hosts();
     const server = http.createServer((request, response) => hosts.#answer(request, response));
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    // It goes with the process: every test of the file uses it.
+    // It ends with the process: every test of the file uses it.
     server.unref();
     const { port } = server.address();
     return Object.assign(hosts, { origin: `http://host.localhost:${port}`, elsewhere: `http://elsewhere.localhost:${port}` });
@@ -53,7 +53,7 @@ export class Hosts {
     return path;
   }
 
-  /** @returns the address of a page that connects when its button is clicked */
+  /** @returns the URL of a page that connects when its button is clicked */
   page(stage, { headers = {}, head = "", script = sdkScript(stage.demo.service) } = {}) {
     stage.sites.add(this.origin).add(this.elsewhere);
     const file = this.put(script, {}, ".js");
@@ -61,7 +61,7 @@ export class Hosts {
       <button id="connect" type="button">Connect</button><script type="module" src="${file}"></script>`, headers);
   }
 
-  /** @returns the address of a page of another site with that page in a frame */
+  /** @returns the URL of a page of another site with that page in a frame */
   around(url, { sandbox, headers = {} } = {}) {
     const attribute = sandbox === undefined ? "" : ` sandbox="${sandbox}"`;
     return this.elsewhere + this.put(`<!doctype html><title>Around</title><link rel="icon" href="data:,">
@@ -69,7 +69,7 @@ export class Hosts {
   }
 }
 
-/** A host page's script: what its button begins ends up in `window.result`. */
+/** Returns a host page's script: the result of its button is stored in `window.result`. */
 export const sdkScript = (service, changes = "") => `
   import { HubSpotConnect, HubSpotConnectError } from "${service}/static/sdk/hubspot-connect.js";
   const hubspot = window.hubspot = new HubSpotConnect({ service: "${service}" });
@@ -87,17 +87,17 @@ export const sdkScript = (service, changes = "") => `
   window.ready = true;
 `;
 
-/** Waits for the host page's script, in the page or in its only frame, and gives the frame. */
+/** Waits for the host page's script, in the page or in its only frame, and returns the frame. */
 export async function ready(page) {
   const frame = await until("the frame is there", () => page.frames().at(-1));
   await frame.waitForFunction(() => window.ready);
   return frame;
 }
 
-/** What `connect()` came to; the wait outlasts the SDK's own. */
+/** Returns the result of `connect()`; the wait outlasts the SDK's own. */
 export const resultOf = (frame, patience = 30_000) => until("connect() has ended", () => frame.evaluate(() => window.result), patience);
 
-/** Holds whatever goes to such an address. @returns `asked`, a promise for the first of it, and `release` */
+/** Holds all requests for such a URL. @returns `asked`, a promise for the first of it, and `release` */
 export async function hold(context, address) {
   let release, note;
   const gate = new Promise((resolve) => { release = resolve; });
@@ -105,7 +105,7 @@ export async function hold(context, address) {
   await context.route(address, async (route) => {
     note();
     await gate;
-    // Whoever asked may be gone.
+    // The client may have disconnected.
     await route.continue().catch(() => {});
   });
   return { asked, release };

@@ -1,19 +1,19 @@
-// The page that the documents print, taken out of them to the letter: who writes a listener from them alone succeeds.
+// The pages in the documents, taken out of them unchanged: a listener can be written from the documents alone.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { ACME, approve, suite } from "./harness.mjs";
 import { Hosts } from "./hosts.mjs";
 
 const hosts = await Hosts.serve();
-const DOCUMENT = new URL("../docs/embedding.md", import.meta.url);
+const DOCUMENT = new URL("../docs/protocol.md", import.meta.url);
 
-/** The whole pages in the document. */
+/** Returns the complete pages in the document. */
 async function pages() {
   const text = await readFile(DOCUMENT, "utf8");
   return [...text.matchAll(/```html\n(<!doctype html>[^]*?)```/g)].map(([, page]) => page);
 }
 
-/** Serves a page with the service's real address in place of the printed one. */
+/** Serves a page with the service's real URL in place of the printed one. */
 function serve(stage, page) {
   stage.sites.add(hosts.origin);
   // Browsers ask for an icon that the printed page does not have.
@@ -24,7 +24,7 @@ function serve(stage, page) {
 }
 
 suite(hosts.flags, (test) => {
-  test("every page in the document connects", async (stage) => {
+  test("every documented page connects", async (stage) => {
     const printed = await pages();
     assert.ok(printed.length >= 1);
     for (const page of printed) {
@@ -35,7 +35,7 @@ suite(hosts.flags, (test) => {
     }
   });
 
-  test("every page in the document shows what was denied", async (stage) => {
+  test("every documented page shows a denial", async (stage) => {
     for (const page of await pages()) {
       const host = await stage.open(serve(stage, page));
       const popup = await stage.popupOf(host, () => host.getByRole("button").first().click());

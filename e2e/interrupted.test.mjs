@@ -1,4 +1,4 @@
-// Reload, back and away, in the popup and in the page that opened it: the result is not lost, and comes once.
+// Reload, Back and navigation, in the popup and in the page that opened it: the result is not lost, and comes once.
 import assert from "node:assert/strict";
 import { ACME, GLOBEX, approve, suite, until } from "./harness.mjs";
 import { Hosts, hold, ready, resultOf } from "./hosts.mjs";
@@ -21,11 +21,11 @@ async function assertConnects(host, account = ACME) {
 }
 
 const resumed = (page) => until("resume() has the result", () => page.evaluate(() => window.resumed).catch(() => null), 30_000);
-/** Reloads as the browser's button does; a page that a form has brought is posted again. */
+/** Reloads like the browser's button; a page that a form has brought is posted again. */
 const reload = (page) => page.evaluate(() => location.reload()).catch(() => {});
 
 suite(hosts.flags, (test) => {
-  test("the launch page is reloaded while HubSpot is slow, and its form is not sent again", async (stage) => {
+  test("reloading the launch page while HubSpot is slow does not send its form again", async (stage) => {
     const consent = await hold(stage.context, /\/oauth\/authorize\?/);
     const host = await stage.open(hosts.page(stage));
     await ready(host);
@@ -33,7 +33,7 @@ suite(hosts.flags, (test) => {
     await consent.asked;
     const [again] = await Promise.all([
       popup.waitForEvent("request", (request) => /auth.hubspot.(start|launched)$/.test(request.url())),
-      // The page that comes is left again before the reload counts as done.
+      // The new page is left again before the reload counts as done.
       popup.reload().catch(() => {}),
     ]);
     assert.deepEqual([again.method(), new URL(again.url()).pathname], ["GET", "/auth/hubspot/launched"]);
@@ -42,14 +42,14 @@ suite(hosts.flags, (test) => {
     await assertConnects(host);
   });
 
-  test("HubSpot's page is reloaded", async (stage) => {
+  test("reloading HubSpot's page keeps the flow", async (stage) => {
     const { host, popup } = await begin(stage);
     await popup.reload();
     await approve(popup);
     await assertConnects(host);
   });
 
-  test("back from HubSpot's page and forward again", async (stage) => {
+  test("Back and Forward at HubSpot's page keep the flow", async (stage) => {
     const { host, popup } = await begin(stage);
     await popup.goBack();
     await popup.goForward();
@@ -57,7 +57,7 @@ suite(hosts.flags, (test) => {
     await assertConnects(host);
   });
 
-  test("the popup is reloaded while the code is exchanged", async (stage) => {
+  test("reloading the popup during the code exchange keeps the flow", async (stage) => {
     const { host, popup } = await begin(stage);
     await stage.demo.order({ on: "exchange", times: 1, fault: { delay: 3_000 } });
     const callback = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
@@ -68,7 +68,7 @@ suite(hosts.flags, (test) => {
     await assertConnects(host);
   });
 
-  test("the last page is reloaded before it closes", async (stage) => {
+  test("reloading the result page before it closes keeps the result", async (stage) => {
     stage.tolerateProblem(/status of (410|404)/);
     const { host, popup } = await begin(stage);
     const clock = await stage.stopClock();
@@ -82,7 +82,7 @@ suite(hosts.flags, (test) => {
     await assertConnects(host);
   });
 
-  test("back from the last page, and another account is approved: the first result stands", async (stage) => {
+  test("authorizing another account after Back keeps the first result", async (stage) => {
     stage.tolerateProblem(/status of (410|404)/);
     await stage.keepWindowsOpen();
     const { host, popup } = await begin(stage);
@@ -99,7 +99,7 @@ suite(hosts.flags, (test) => {
     assert.deepEqual((await page.locator("[data-name]").allInnerTexts()).map((name) => name.trim()), [ACME.domain]);
   });
 
-  test("the host page is reloaded while the person is at HubSpot, and takes the attempt up again", async (stage) => {
+  test("reloading the host page while the user is at HubSpot resumes the flow", async (stage) => {
     const { host, popup } = await begin(stage);
     await host.reload();
     await ready(host);
@@ -110,8 +110,8 @@ suite(hosts.flags, (test) => {
     assert.ok(connection.accessToken);
   });
 
-  test("the host page is reloaded before the popup has said a word", async (stage) => {
-    // Nobody knows the attempt yet, and the service says so.
+  test("reloading the host page before the popup has sent a message resumes the flow", async (stage) => {
+    // The flow is unknown yet, and the service says so.
     stage.tolerateProblem(/status of 404/);
     const start = await hold(stage.context, /\/auth\/hubspot\/start/);
     const host = await stage.open(hosts.page(stage));
@@ -125,7 +125,7 @@ suite(hosts.flags, (test) => {
     assert.equal((await resumed(host)).outcome, "connected");
   });
 
-  test("the host page goes away: the connection is made all the same, and the service's page lists it", async (stage) => {
+  test("closing the host page does not stop the connection, which the service's page lists", async (stage) => {
     stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
     const { host, popup } = await begin(stage);
     await host.goto("about:blank");

@@ -1,11 +1,11 @@
-// What the pages look like and how they are used without a mouse. Pictures of all of them go to shots/.
+// The look of the pages and their use without a mouse. Screenshots of all of them go to shots/.
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { ACME, GLOBEX, INITECH, approve, suite, until } from "./harness.mjs";
 
 const SHOTS = new URL("shots/", import.meta.url).pathname;
 
-/** Takes a page's picture by day, by night and on a small phone, and looks for what cannot be read. */
+/** Takes screenshots of a page in light mode, in dark mode and on a small phone, and checks the contrast. */
 async function portray(page, name, { fullPage = true } = {}) {
   await mkdir(SHOTS, { recursive: true });
   for (const colorScheme of ["light", "dark"]) {
@@ -24,7 +24,7 @@ async function portray(page, name, { fullPage = true } = {}) {
   if (!page.url().includes("/oauth/")) assert.deepEqual(small, [], `${name}: buttons too small for a thumb`);
 }
 
-/** Runs in the page: texts whose contrast with what is behind them is below 4.5 to 1. */
+/** Runs in the page: returns texts whose contrast with their background is below 4.5 to 1. */
 function faintTexts() {
   const rgba = (text) => (text.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
   const light = (rgb) => rgb.slice(0, 3).map((value) => {
@@ -47,7 +47,7 @@ function faintTexts() {
     .map((one) => `${one.tagName} ${one.className}: ${one.textContent.trim().slice(0, 40)}`);
 }
 
-/** Presses Tab until the focus is on the element, and sees that the focus shows. */
+/** Presses Tab until the focus is on the element, and checks that the focus shows. */
 async function tabTo(page, selector) {
   for (let presses = 0; presses < 40; presses += 1) {
     await page.keyboard.press("Tab");
@@ -62,7 +62,7 @@ async function tabTo(page, selector) {
 }
 
 suite(["--token-seconds", "10"], (test) => {
-  test("everything from the login page to disconnecting is done with the keyboard alone", async (stage) => {
+  test("the pages from login to disconnect work by keyboard alone", async (stage) => {
     const { demo } = stage;
     const page = await stage.open(`${demo.service}/login`);
     await tabTo(page, "[data-connect]");
@@ -89,7 +89,7 @@ suite(["--token-seconds", "10"], (test) => {
     await page.waitForURL(`${demo.service}/login`);
   });
 
-  test("the pages around a connect can be read by day, by night and on a small phone", async (stage) => {
+  test("the pages of a flow are readable in light mode, in dark mode and on a small phone", async (stage) => {
     const { demo } = stage;
     stage.tolerateProblem(/status of (404|410)/);
     await stage.keepWindowsOpen();
@@ -114,15 +114,15 @@ suite(["--token-seconds", "10"], (test) => {
     const popup = await stage.popupOf(host, () => host.click("#connect"));
     const callback = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
     const approved = approve(popup, GLOBEX);
-    // The page's script loads the next page as soon as there is one, which must not happen between two pictures.
+    // The page's script loads the next page as soon as there is one, which must not happen between two screenshots.
     await page.route("**/static/popup.*", (route) => route.fulfill({ contentType: "text/javascript", body: "" }));
     await page.goto((await callback).url());
     await page.waitForSelector('[data-outcome="waiting"]');
     await portray(page, "popup-waiting");
     await page.unroute("**/static/popup.*");
     await page.reload();
-    // Which of the two windows hands the result over is chance, and the other one says that it is over; another connect
-    // reaches the host page for sure.
+    // Either of the two windows may hand off the result, and the other one says that it is over; another flow certainly
+    // reaches the host page.
     await page.waitForSelector('[data-outcome="success"], [data-outcome="over"]');
     await approved;
     const last = await stage.popupOf(host, () => host.click("#connect"));
@@ -133,12 +133,12 @@ suite(["--token-seconds", "10"], (test) => {
     await portray(host, "host-connected");
   });
 
-  test("the list of connections can be read in every state", async (stage) => {
+  test("the list of connections is readable in every state", async (stage) => {
     const { demo } = stage;
     for (const account of [ACME, GLOBEX, INITECH]) await (await stage.connectInTab(account)).close();
     const page = await stage.open(demo.service);
     await portray(page, "index-active");
-    // The states as the service would report them; how it comes to them is not a matter of the browser.
+    // The states as the service would report them; their causes do not matter to the browser.
     const states = ["degraded", "needs_reauth", "integrity_error"];
     await page.route("**/api/hubspot/status", async (route) => {
       const response = await route.fetch();
@@ -159,7 +159,7 @@ suite(["--token-seconds", "10"], (test) => {
     await portray(page, "logout");
   });
 
-  test("the pages of a link and of the API can be read, and used with the keyboard", async (stage) => {
+  test("the pages of a link and of the API are readable and work by keyboard", async (stage) => {
     const { demo } = stage;
     stage.expectProblem(/410/);
     const { body: session } = await demo.api("POST", "/api/hubspot/connect-sessions", {
@@ -202,7 +202,7 @@ suite(["--token-seconds", "10"], (test) => {
 });
 
 suite(["--session-seconds", "8"], (test) => {
-  test("an open page says when the session ends, and says so as soon as it has ended", async (stage) => {
+  test("an open page shows when the session ends, and that it has ended", async (stage) => {
     const { demo } = stage;
     await (await stage.connectInTab(ACME)).close();
     const page = await stage.open(demo.service);
@@ -223,7 +223,7 @@ suite(["--session-seconds", "8"], (test) => {
     await page.waitForURL(`${demo.service}/login`);
   });
 
-  test("a page at rest says that the session has ended, also while it asks whether to disconnect", async (stage) => {
+  test("an idle page shows that the session has ended, also while it asks whether to disconnect", async (stage) => {
     const { demo } = stage;
     await (await stage.connectInTab(ACME)).close();
     const page = await stage.open(demo.service);

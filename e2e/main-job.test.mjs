@@ -1,4 +1,4 @@
-// The main job: connect from a page of another site, stay connected, end it.
+// The main use: connect from a page of another site, stay connected, disconnect.
 import assert from "node:assert/strict";
 import { ACME, GLOBEX, approve, closesAfterTwoSeconds, heard, suite, timeLastPage, until } from "./harness.mjs";
 
@@ -59,7 +59,7 @@ suite(["--token-seconds", "10"], (test) => {
     assert.ok(refreshes.some(({ hub_id, status }) => hub_id === GLOBEX.id && status === 200), "HubSpot was asked for a new token");
   });
 
-  test("disconnecting asks first, ends the grant at HubSpot, and leads back to the Connect button", async (stage) => {
+  test("disconnecting asks first, revokes the grant at HubSpot, and returns to the Connect button", async (stage) => {
     const { demo } = stage;
     const before = (await demo.grants()).length;
     const page = await stage.connectInTab(ACME);
@@ -77,7 +77,7 @@ suite(["--token-seconds", "10"], (test) => {
     await card.getByRole("button", { name: "Disconnect" }).click();
     await dialog.getByRole("button", { name: "Disconnect" }).click();
     await page.waitForURL(`${demo.service}/login`);
-    const [revoke] = await until("HubSpot is told", () => demo.calls("revoke").then((calls) => calls.length && calls));
+    const [revoke] = await until("HubSpot gets the revocation", () => demo.calls("revoke").then((calls) => calls.length && calls));
     assert.equal(revoke.status, 200);
     assert.equal(revoke.hub_id, ACME.id);
     assert.equal((await demo.grants()).length, before, "the grant is gone");
@@ -88,7 +88,7 @@ suite(["--token-seconds", "10"], (test) => {
     assert.equal((await page.textContent("[data-name]")).trim(), ACME.domain, "and it can be connected again");
   });
 
-  test("of two accounts one is disconnected, and the other stays on the page", async (stage) => {
+  test("disconnecting one of two accounts keeps the other on the page", async (stage) => {
     const { demo } = stage;
     await stage.connectInTab(ACME);
     const page = await stage.connectInTab(GLOBEX);
@@ -102,7 +102,7 @@ suite(["--token-seconds", "10"], (test) => {
     assert.deepEqual(await page.locator("[data-name]").allInnerTexts(), [GLOBEX.domain]);
   });
 
-  test("logging out ends every grant, and the old cookie opens nothing any more", async (stage) => {
+  test("logging out ends every grant, and the old cookie is useless", async (stage) => {
     const { demo, context } = stage;
     await stage.connectInTab(ACME);
     const page = await stage.connectInTab(GLOBEX);
@@ -115,7 +115,7 @@ suite(["--token-seconds", "10"], (test) => {
     assert.match(await page.innerText("main"), /2 HubSpot accounts are connected/);
     await page.getByRole("button", { name: "Disconnect and log out" }).click();
     await page.waitForURL(`${demo.service}/login`);
-    const revokes = await until("HubSpot is told twice", () => demo.calls("revoke").then((calls) => calls.length === 2 && calls));
+    const revokes = await until("HubSpot gets both revocations", () => demo.calls("revoke").then((calls) => calls.length === 2 && calls));
     assert.deepEqual(revokes.map(({ hub_id }) => hub_id).sort(), [ACME.id, GLOBEX.id].sort());
 
     await context.addCookies(saved);
@@ -128,7 +128,7 @@ suite(["--token-seconds", "10"], (test) => {
 
 // The default of the service.
 suite(["--token-delivery", "handle"], (test) => {
-  test("where pages get no tokens, a listener and the SDK get the connection without one", async (stage) => {
+  test("without token delivery, a listener and the SDK get the connection without a token", async (stage) => {
     for (const path of ["/plain", "/"]) {
       const host = await stage.open(`${stage.demo.host}${path}`);
       const popup = await stage.popupOf(host, () => host.getByRole("button", { name: "Connect to HubSpot" }).click());

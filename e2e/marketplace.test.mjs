@@ -1,17 +1,17 @@
-// Installs that begin at HubSpot's Marketplace: in a window, in a frame inside HubSpot, and claimed by a connect.
+// Installs that start at HubSpot's Marketplace: in a window, in a frame inside HubSpot, and claimed by connecting.
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { ACME, GLOBEX, approve, suite, until } from "./harness.mjs";
 
 const SHOTS = new URL("shots/", import.meta.url).pathname;
 
-/** The app's page at the simulated Marketplace. */
+/** Returns the URL of the app's page at the simulated Marketplace. */
 function listing({ demo }, shape, account = ACME) {
   const query = new URLSearchParams({ install_url: `${demo.service}/install/hubspot`, shape, hub_id: `${account.id}` });
   return `${demo.hubspot}/marketplace?${query}`;
 }
 
-/** Nothing of an install is left in the browser. */
+/** Asserts that the browser has nothing of an install. */
 async function assertNoCookies(stage) {
   assert.deepEqual(await stage.context.cookies(stage.demo.service), []);
 }
@@ -21,7 +21,7 @@ async function exchanged({ demo }) {
 }
 
 suite([], (test) => {
-  test("an install without a sign-in leads back to HubSpot, and leaves no cookie", async (stage) => {
+  test("an install without a sign-in returns to HubSpot and leaves no cookie", async (stage) => {
     const page = await stage.open(listing(stage, "plain"));
     await page.click("#install");
     await page.waitForSelector("#installed");
@@ -30,7 +30,7 @@ suite([], (test) => {
     await assertNoCookies(stage);
   });
 
-  test("the same is refused in a frame on another site, and its code is not spent", async (stage) => {
+  test("the same install is refused in a frame on another site, and its code is not consumed", async (stage) => {
     const site = await stage.stranger({ "/": `<title>A site</title><iframe title="HubSpot" src="${listing(stage, "plain").replaceAll("&", "&amp;")}"></iframe>` });
     const page = await stage.open(site);
     const frame = page.frameLocator("iframe");
@@ -51,13 +51,13 @@ suite([], (test) => {
     assert.equal(await tab.evaluate(() => window.opener !== null), true);
     assert.equal(await exchanged(stage), 1);
     await assertNoCookies(stage);
-    // Brought back once more, the state is good no more: HubSpot says that there is nothing new, and no code is spent.
+    // The second time the state is invalid: HubSpot reports nothing new, and no code is consumed.
     await tab.reload();
     await tab.frameLocator("#finalize").locator("#installed").waitFor();
     assert.equal((await stage.demo.calls("exchange")).length, 1);
   });
 
-  test("the oldest way ends on our page, where a connect claims the account", async (stage) => {
+  test("the oldest install shape ends on the service's page, where connecting claims the account", async (stage) => {
     const { demo } = stage;
     const page = await stage.open(listing(stage, "legacy"));
     await page.click("#install");
@@ -74,7 +74,7 @@ suite([], (test) => {
     await until("the grant that waited has ended", async () => (await grants()).length === 1 && (await demo.calls("revoke")).length === 1, 45_000);
   });
 
-  test("somebody else's install gives the person who is connected here nothing", async (stage) => {
+  test("another user's install gives the connected user nothing", async (stage) => {
     await stage.connectInTab(GLOBEX);
     const page = await stage.open(listing(stage, "plain", ACME));
     await page.click("#install");
@@ -83,7 +83,7 @@ suite([], (test) => {
     assert.deepEqual((await page.locator("[data-connection] [data-name]").allInnerTexts()).map((name) => name.trim()), [GLOBEX.domain]);
   });
 
-  test("the claim page can be read by day, by night and on a small phone", async (stage) => {
+  test("the claim page is readable in light mode, in dark mode and on a small phone", async (stage) => {
     const { demo } = stage;
     await mkdir(SHOTS, { recursive: true });
     const page = await stage.open();

@@ -1,5 +1,5 @@
-// What headers and frames leave of the ways from the popup to the page. The result comes over one of them, or an error
-// does. With WRITE_TABLE=1 the run writes docs/host-pages.md; else it must find there what it sees.
+// The ways from the popup to the page that remain with each header and frame. The result arrives by one of them, or an
+// error does. With WRITE_TABLE=1 the run writes docs/host-pages.md; else it must match that file.
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { after } from "node:test";
@@ -9,7 +9,7 @@ import { HUBSPOT, Hosts, OPENER_POLICIES, SANDBOX, ready } from "./hosts.mjs";
 const hosts = await Hosts.serve();
 const TABLE = new URL("../docs/host-pages.md", import.meta.url);
 const WRITES = process.env.WRITE_TABLE === "1";
-/** So many attempts at a time: most of each is waiting. */
+/** The number of concurrent flows: most of each is waiting. */
 const LANES = 4;
 
 const FRAMES = {
@@ -21,14 +21,14 @@ const FRAMES = {
 
 const result = (host) => host.evaluate(() => window.result);
 
-/** @returns what came of an attempt and how, from the click to the end */
+/** @returns the result of a flow and its way, from the click to the end */
 async function run(stage, context, { policy, frame }) {
   const headers = policy ? { "cross-origin-opener-policy": policy } : {};
   const url = frame ? hosts.around(hosts.page(stage), { ...frame, headers }) : hosts.page(stage, { headers });
   const page = await context.newPage();
   await page.goto(url);
   const host = await ready(page);
-  // A window that is cut off at once counts as anybody's, not as the page's popup.
+  // A window that is cut off at once does not count as the page's popup.
   const opened = context.waitForEvent("page", { predicate: (one) => one !== page });
   await host.click("#connect");
   const popup = await opened;
@@ -39,7 +39,7 @@ async function run(stage, context, { policy, frame }) {
     assert.equal(connection.portalId, ACME.id);
     assert.ok(connection.accessToken, "with a token");
     assert.equal(await person, undefined);
-    // What the popup has to say it says before it closes.
+    // The popup sends all its messages before it closes.
     await until("the popup closes", () => popup.isClosed());
   }
   const heard = await host.evaluate(() => window.heard.map(({ data }) => data.type));
@@ -48,11 +48,11 @@ async function run(stage, context, { policy, frame }) {
   if (!outcome) return dyingPopup(context, host);
   await page.close();
   if (outcome !== "connected") return `\`${outcome}\`${blank ? ", and an empty window" : ""} | none`;
-  const way = heard.includes("hubspot_auth_success") ? "message or asking" : heard.length ? "asking, after a first message" : "asking alone";
+  const way = heard.includes("hubspot_auth_success") ? "message or polling" : heard.length ? "polling, after a first message" : "polling alone";
   return `connected | ${way}`;
 }
 
-/** The page cannot know of the popup's death, but the next click is not in vain. */
+/** The page cannot know that the popup has closed, but the next click works. */
 async function dyingPopup(context, host) {
   assert.equal(await result(host), undefined);
   const second = context.waitForEvent("page");
@@ -62,7 +62,7 @@ async function dyingPopup(context, host) {
   return `the popup dies; the next click ends it with \`${outcome}\` | none`;
 }
 
-/** Runs all cells, some at a time. @returns their rows */
+/** Runs all cells, some concurrently. @returns their rows */
 async function runAll(stage, cells, contextFor) {
   const rows = [];
   const queue = cells.entries();
@@ -79,7 +79,7 @@ const cellsOf = (hubspot, cookies, frames, policies = OPENER_POLICIES) => frames
 const written = new Map();
 const committed = WRITES ? [] : (await readFile(TABLE, "utf8").catch(() => "")).split("\n");
 
-/** Keeps the rows for the file, or holds them against it. */
+/** Stores the rows for the file, or compares them with it. */
 function settle(key, rows) {
   written.set(key, rows);
   if (!WRITES) assert.deepEqual(rows.filter((row) => !committed.includes(row)), [], "docs/host-pages.md says otherwise");
@@ -87,20 +87,20 @@ function settle(key, rows) {
 
 suite(hosts.flags, (test) => {
   for (const [hubspot, options] of Object.entries(HUBSPOT)) {
-    test(`every host page where HubSpot's header is ${hubspot}`, async (stage) => {
-      // Dying popups and refused storage are what this is about.
+    test(`every host page behaves as documented when HubSpot's header is ${hubspot}`, async (stage) => {
+      // Closing popups and refused storage are the subject of this test.
       stage.tolerateProblem(/console at/);
       await stage.demo.setOptions(options);
-      settle(hubspot, await runAll(stage, cellsOf(hubspot, "refused", Object.keys(FRAMES)), () => stage.anotherBrowser()));
+      settle(hubspot, await runAll(stage, cellsOf(hubspot, "blocked", Object.keys(FRAMES)), () => stage.anotherBrowser()));
     });
   }
 
-  test("third-party cookies change nothing", async (stage) => {
+  test("third-party cookies make no difference", async (stage) => {
     stage.tolerateProblem(/console at/);
     const rows = [];
     for (const hubspot of ["none", "`same-origin`"]) {
       await stage.demo.setOptions({ coop: HUBSPOT[hubspot].coop ?? null });
-      const cells = cellsOf(hubspot, "taken", Object.keys(FRAMES).slice(0, 3), [null]);
+      const cells = cellsOf(hubspot, "allowed", Object.keys(FRAMES).slice(0, 3), [null]);
       rows.push(...await runAll(stage, cells, () => stage.lenientBrowser()));
     }
     settle("cookies", rows);

@@ -22,10 +22,10 @@ const HERE = import.meta.dirname ?? dirname(new URL(import.meta.url).pathname);
 const TIMEOUT_MS = 60_000;
 const ACCESS_TOKEN = /C[\w-]{290}/;
 
-/** The programs lie beside the demo. */
+/** Returns the path of a program beside the demo. */
 const program = (name) => join(dirname(process.env.DEMO), name);
 
-/** Starts a program and waits until it takes connections. */
+/** Starts a program and waits until it accepts connections. */
 async function start(path, args, env, port) {
   const child = spawn(path, args, { env, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
@@ -46,7 +46,7 @@ async function start(path, args, env, port) {
   return { stop, said: () => said };
 }
 
-/** What a browser does in a window; `fetch` would say that it is none. */
+/** Navigates like a browser's window; `fetch` would send other headers. */
 async function navigate(url, cookies) {
   const [response] = await once(http.get(url, { headers: { cookie: cookies.join("; ") } }), "response");
   let body = "";
@@ -55,7 +55,7 @@ async function navigate(url, cookies) {
   return { status: response.statusCode, location: response.headers.location, body };
 }
 
-/** Lets a person connect: the simulated HubSpot approves at once. */
+/** Connects a user: the simulated HubSpot consents at once. */
 async function connect(service) {
   const cookies = [];
   const begun = await navigate(`${service}/auth/hubspot/start`, cookies);
@@ -130,7 +130,7 @@ describe("official-clients", () => {
     });
   }
 
-  test("the one for Python makes and lists contacts", { timeout: TIMEOUT_MS }, async () => {
+  test("the Python client creates and lists contacts", { timeout: TIMEOUT_MS }, async () => {
     const env = { ...process.env, PROXY: proxy, API_KEY: key };
     const { stdout } = await run(process.env.PYTHON, [join(HERE, "official_client.py")], { env });
     assert.deepEqual(JSON.parse(stdout), { made: "python@acme.example", listed: true, again: 409 });
@@ -148,7 +148,7 @@ describe("official-clients", () => {
     assert.deepEqual([response.status, error.category], [404, "OBJECT_NOT_FOUND"]);
   });
 
-  test("a client of openapi-python-client lists contacts through the proxy", { timeout: TIMEOUT_MS }, async () => {
+  test("an openapi-python-client client lists contacts through the proxy", { timeout: TIMEOUT_MS }, async () => {
     const env = { ...process.env, SERVICE_URL: url, API_KEY: key, CONNECTION: connection };
     const { stdout } = await run(process.env.PYTHON, [join(HERE, "generated_client.py"), folder, join(HERE, "../openapi.json")], { env });
     const { statuses, emails } = JSON.parse(stdout);

@@ -1,4 +1,4 @@
-// The oldest supported browsers: the newer APIs are taken away from every page, and the result comes all the same.
+// The oldest supported browsers: the newer APIs are removed from every page, and the result still arrives.
 import assert from "node:assert/strict";
 import { withoutNewApis } from "../sdk/test/stage.mjs";
 import { ACME, approve, heard, suite, until } from "./harness.mjs";
@@ -20,7 +20,7 @@ suite(hosts.flags, (test) => {
     assert.ok((await heard(host)).some(({ data }) => data.type === "hubspot_auth_success"));
   });
 
-  test("a page whose policy forbids the form shows its key", async (stage) => {
+  test("a page whose policy forbids the form sends its key", async (stage) => {
     await stage.context.addInitScript(withoutNewApis);
     stage.expectProblem(/form-action/);
     const host = await stage.open(hosts.page(stage, { headers: { "content-security-policy": "form-action 'self'" } }));
@@ -43,7 +43,7 @@ suite(hosts.flags, (test) => {
     ["cannot be read", () => { Response.prototype.json = () => Promise.reject(new TypeError("broken")); }],
     ["cannot be posted", () => { Object.defineProperty(window, "opener", { value: { closed: false, postMessage: () => { throw new TypeError("broken"); } } }); }],
   ]) {
-    test(`a result that is taken and ${what}: the popup closes, and the page learns it by polling`, async (stage) => {
+    test(`a result that was handed off and ${what}: the popup closes, and the page gets it by polling`, async (stage) => {
       const host = await stage.open(hosts.page(stage));
       await ready(host);
       const popup = await stage.popupOf(host, () => host.click("#connect"));

@@ -1,4 +1,4 @@
-// What did not work is told to the page that asked, and no window closes over an error that nobody has heard of.
+// Errors are reported to the page that polls, and no window closes over an error that was not reported.
 import assert from "node:assert/strict";
 import { approve, closesAfterTwoSeconds, heard, leadTo, suite, timeLastPage, until } from "./harness.mjs";
 
@@ -18,7 +18,7 @@ async function staysReadable(page, code) {
 }
 
 suite([], (test) => {
-  test("who denies access closes the matter: the page hears user_denied, and the popup closes", async (stage) => {
+  test("a denial is reported as user_denied, and the popup closes", async (stage) => {
     const { host, popup } = await stage.startOnHost();
     const times = timeLastPage(popup);
     await popup.click("#deny");
@@ -34,7 +34,7 @@ suite([], (test) => {
     assert.deepEqual(await stage.demo.calls("exchange"), []);
   });
 
-  test("when HubSpot fails, the page hears the code that the popup shows, and the popup closes", async (stage) => {
+  test("a failure of HubSpot is reported with the code that the popup shows, and the popup closes", async (stage) => {
     await stage.demo.order({ on: "exchange", fault: { status: { status: 500, body: "oops" } } });
     const { host, popup } = await stage.startOnHost();
     const clock = await stage.stopClock();
@@ -54,7 +54,7 @@ suite([], (test) => {
     assert.ok(!JSON.stringify(data).includes("oops"), "HubSpot's own text goes no further");
   });
 
-  test("a key or a click keeps an error on the screen", async (stage) => {
+  test("a key press or a click keeps an error on the screen", async (stage) => {
     const { host, popup } = await stage.startOnHost();
     const clock = await stage.stopClock();
     await popup.click("#deny");
@@ -72,7 +72,7 @@ suite([], (test) => {
     assert.match(await text(second), /Code\s+user_denied\b/);
   });
 
-  test("an error that no page has asked about stays and can be read", async (stage) => {
+  test("an error without a polling page stays readable", async (stage) => {
     const { demo } = stage;
     const site = await stage.stranger({ "/": `<a rel="noopener" target="_blank" href="${demo.service}/login">go</a>` });
     const start = await stage.open(site);
@@ -83,7 +83,7 @@ suite([], (test) => {
     await staysReadable(page, "user_denied");
   });
 
-  test("without JavaScript an error can be read, too", async (stage) => {
+  test("an error is readable without JavaScript", async (stage) => {
     const page = await stage.open(`${stage.demo.service}/login`);
     await page.click("[data-connect]");
     await page.click("#deny");
@@ -93,15 +93,15 @@ suite([], (test) => {
     assert.match(await text(page), /You can close this window/);
   }, { javaScriptEnabled: false });
 
-  test("an error that cannot be told to the opener stays, because nobody else knows of it", async (stage) => {
-    // The answer belongs to no flow, so there is no page that may be told.
+  test("an error that cannot be reported to the opener stays in the popup", async (stage) => {
+    // The response belongs to no flow, so there is no page to report it to.
     const { host, popup } = await stage.startOnHost();
     await leadTo(popup, `${stage.demo.service}/auth/hubspot/callback?code=x&state=${"a".repeat(43)}`);
     await staysReadable(popup, "flow_unknown");
     assert.deepEqual(await heard(host), []);
   });
 
-  test("the service's own page is told of an error that belongs to no flow", async (stage) => {
+  test("the service's own page gets errors that belong to no flow", async (stage) => {
     const login = await stage.open(`${stage.demo.service}/login`);
     const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
     await popup.waitForSelector("#approve");
@@ -112,7 +112,7 @@ suite([], (test) => {
     await closesAfterTwoSeconds(times);
   });
 
-  test("the host page shows no empty result before there is one", async (stage) => {
+  test("the host page shows no empty result before the outcome", async (stage) => {
     const host = await stage.open(`${stage.demo.host}/plain`);
     assert.ok(await host.isHidden("#result"));
   });

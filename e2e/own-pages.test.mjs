@@ -21,12 +21,12 @@ suite([], (test) => {
     await closesAfterTwoSeconds(times);
   });
 
-  test("the login page goes on to the connection when polling is quicker than the popup's answer", async (stage) => {
+  test("the login page goes on to the connection when polling is faster than the popup's message", async (stage) => {
     const { demo } = stage;
     const login = await stage.open(`${demo.service}/login`);
     let release;
     const released = new Promise((resume) => { release = resume; });
-    // Node's fetch would put other Sec-Fetch headers in the place of the browser's.
+    // Node's fetch would replace the browser's Sec-Fetch headers.
     const ask = async (request) => {
       const sent = httpRequest(request.url(), { method: request.method(), headers: await request.allHeaders() });
       sent.end(request.postDataBuffer() ?? undefined);
@@ -34,7 +34,7 @@ suite([], (test) => {
       answer.resume();
       return answer;
     };
-    // Requests that a redirect leads to are not routed, so HubSpot sends the browser back by a page.
+    // Redirected requests are not routed, so HubSpot sends the browser back by a page.
     await stage.context.route("**/oauth/decide", async (route) => {
       const back = (await ask(route.request())).headers.location;
       await route.fulfill({ contentType: "text/html", body: `<script>location.replace(${JSON.stringify(back)})</script>` });
@@ -47,7 +47,7 @@ suite([], (test) => {
     const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
     const approved = approve(popup);
     await login.getByText("Connected. One moment…").waitFor();
-    // The page has checked for a session and found none yet.
+    // The page has looked for a session and found none.
     await login.waitForResponse((response) => response.url().endsWith("/api/hubspot/status"));
     release();
     await approved;
@@ -55,7 +55,7 @@ suite([], (test) => {
     assert.equal((await login.textContent("[data-name]")).trim(), ACME.domain);
   });
 
-  test("a second account is connected from the list, and reconnecting one makes no third", async (stage) => {
+  test("a second account is connected from the list, and reconnecting one adds no third", async (stage) => {
     const { demo } = stage;
     await stage.connectInTab(ACME);
     const page = await stage.open(demo.service);
@@ -66,7 +66,7 @@ suite([], (test) => {
 
     const again = await stage.popupOf(page, () => page.locator("[data-connection]", { hasText: ACME.domain }).getByRole("link", { name: "Reconnect" }).click());
     await again.waitForSelector("#approve");
-    assert.ok(await again.isChecked(`[name="hub_id"][value="${ACME.id}"]`), "HubSpot is told which account");
+    assert.ok(await again.isChecked(`[name="hub_id"][value="${ACME.id}"]`), "the account is preselected");
     const shown = page.waitForEvent("load");
     await again.click("#approve");
     await shown;
@@ -91,7 +91,7 @@ suite([], (test) => {
     assert.equal((await demo.calls("revoke")).length, 1);
   }, { javaScriptEnabled: false });
 
-  test("where the popup is blocked the same click connects by redirect", async (stage) => {
+  test("a click whose popup is blocked connects by redirect", async (stage) => {
     const { demo } = stage;
     await stage.context.addInitScript(() => { window.open = () => null; });
     const page = await stage.open(`${demo.service}/login`);
@@ -102,7 +102,7 @@ suite([], (test) => {
     assert.equal((await page.textContent("[data-name]")).trim(), ACME.domain);
   });
 
-  test("names that are script are shown as the text they are", async (stage) => {
+  test("names with markup are shown as text", async (stage) => {
     const { demo } = stage;
     const { accounts } = await demo.options();
     const nasty = {

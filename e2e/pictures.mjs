@@ -1,4 +1,4 @@
-// Takes the pictures of the README, by day and by night. `cargo xtask pictures` runs it; the suite does not.
+// Takes the screenshots of the README, in light and dark mode. `cargo xtask pictures` runs it; the suite does not.
 import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { ACME, GLOBEX, approve, suite } from "./harness.mjs";

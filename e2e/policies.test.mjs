@@ -1,11 +1,11 @@
-// Host pages under strict policies: a way is left, or the error says which policy it was.
+// Host pages with strict policies: one way remains, or the error names the policy.
 import assert from "node:assert/strict";
 import { ACME, approve, heard, suite, until } from "./harness.mjs";
 import { Hosts, ready, resultOf, sdkScript } from "./hosts.mjs";
 
 const hosts = await Hosts.serve();
 
-/** Connects on a host page with these headers. @returns the page, the request that began it, and the result */
+/** Connects on a host page with these headers. @returns the page, the start request, and the result */
 async function connect(stage, headers, changes) {
   const host = await stage.open(hosts.page(stage, { headers, script: sdkScript(stage.demo.service, changes) }));
   await ready(host);
@@ -24,7 +24,7 @@ function assertConnected({ outcome, connection }) {
 }
 
 suite(hosts.flags, (test) => {
-  test("the strictest policy that names the service is enough", async (stage) => {
+  test("the strictest policy that allows the service is sufficient", async (stage) => {
     const { service } = stage.demo;
     const { result, start } = await connect(stage, policy(
       `default-src 'none'; script-src ${service} 'self'; connect-src ${service}; form-action ${service}; img-src data:; base-uri 'none'`,
@@ -35,7 +35,7 @@ suite(hosts.flags, (test) => {
     assert.equal(new URL(start.url()).search, "", "nothing is in the address");
   });
 
-  test("where the form is forbidden the popup is led there by its address, and has to show its key", async (stage) => {
+  test("where the form is forbidden the popup navigates by URL and needs the page's key", async (stage) => {
     const { service } = stage.demo;
     stage.expectProblem(/form-action/);
     const began = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/launch"));
@@ -48,7 +48,7 @@ suite(hosts.flags, (test) => {
     await until("the popup closes", () => popup.isClosed());
   });
 
-  test("where asking is forbidden the message brings the account; a token would have to be asked for", async (stage) => {
+  test("where fetch is forbidden the message brings the account without a token", async (stage) => {
     const { service } = stage.demo;
     stage.expectProblem(/connect-src|Connecting to/);
     stage.tolerateProblem(/Fetch API cannot load|Refused to connect/);
@@ -60,7 +60,7 @@ suite(hosts.flags, (test) => {
     assert.ok((await heard(host)).some(({ data }) => data.type === "hubspot_auth_success"));
   });
 
-  test("trusted types are no obstacle", async (stage) => {
+  test("Trusted Types are supported", async (stage) => {
     const { service } = stage.demo;
     const { result } = await connect(stage, policy(
       `default-src 'none'; script-src ${service} 'self'; connect-src ${service}; form-action ${service}; img-src data:; require-trusted-types-for 'script'; trusted-types 'none'`,
@@ -73,7 +73,7 @@ suite(hosts.flags, (test) => {
     ["a page with Django's defaults", { "referrer-policy": "same-origin", "cross-origin-opener-policy": "same-origin" }],
     ["a page with helmet's defaults", { "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin" }],
   ]) {
-    test(`${whose} connects, also with a connect session: the form names its origin`, async (stage) => {
+    test(`${whose} connects, also with a connect session: the form has its origin`, async (stage) => {
       const { body: session } = await stage.demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" });
       for (const [options, receivesToken] of [[{}, true], [{ connectSession: session.token }, false]]) {
         const { result, start } = await connect(stage, headers, `window.options = ${JSON.stringify(options)};`);
@@ -98,7 +98,7 @@ suite(hosts.flags, (test) => {
     });
   }
 
-  test("a page that is busy shows its key late, and it still counts", async (stage) => {
+  test("a busy page sends its key late, and it is still accepted", async (stage) => {
     const busy = `addEventListener("message", ({ data }) => {
       if (data.needs_key) for (const end = Date.now() + 4_000; Date.now() < end;);
     });`;
@@ -110,7 +110,7 @@ suite(hosts.flags, (test) => {
     assert.ok(result.connection.accessToken, "it is verified who opened the popup");
   });
 
-  test("an error in the host's own handler keeps neither the popup open nor the result back", async (stage) => {
+  test("an error in the host's own handler stops neither the popup from closing nor the result", async (stage) => {
     stage.expectProblem(/script error: Error: not the SDK's/);
     const broken = `addEventListener("message", () => { throw new Error("not the SDK's"); });`;
     const { result, popup } = await connect(stage, {}, broken);

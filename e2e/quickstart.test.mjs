@@ -1,4 +1,4 @@
-// The quickstart, done as the page says: its own blocks make the files, start both backends, and play the uninstall.
+// The quickstart, followed as written: its blocks create the files, start both backends, and play the uninstall.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, symlink, writeFile } from "node:fs/promises";
@@ -9,21 +9,21 @@ import { ACME, approve, suite, until } from "./harness.mjs";
 
 const page = await readFile(here("../docs/quickstart.md"), "utf8");
 
-/** The page's commands by the name behind `sh`. */
+/** The page's commands by their names after `sh`. */
 const commands = Object.fromEntries([...page.matchAll(/^ *```sh (\S+)\n([^]*?)^ *```$/gm)].map(([, name, text]) => [name, text]));
-/** The commands that the test does not run: `INSTALLED`, the demo of each test, and its key take their place. */
+/** The commands that the test does not run: `INSTALLED`, the demo of each test, and its key replace them. */
 const REPLACED = ["demo", "key", "install-node", "install-python", "api-key"];
 const RUN = ["files", "webhook", "run-node", "run-python", "uninstall"];
 assert.equal(page.match(/```sh/g).length, Object.keys(commands).length, "each command has a name of its own");
 assert.deepEqual(Object.keys(commands).sort(), [...REPLACED, ...RUN].sort());
 
-/** Installs what the page's commands would install, from this repository and without a network. */
+/** Installs the same packages as the page's commands, from this repository and without a network. */
 const INSTALLED = {
   node: (folder) => install(folder, "@hubspot-connect/server", ".", "../sdk/server/src/index.ts"),
   python: (folder) => symlink(dirname(dirname(process.env.PYTHON)), join(folder, "venv")),
 };
 
-/** An application that the page's commands have made in a folder of its own, on a port of its own. */
+/** An application that the page's commands created, in its own folder and on its own port. */
 class Application {
   #folder;
   #variables;
@@ -48,7 +48,7 @@ class Application {
     return application;
   }
 
-  /** A text of the page with the ports of this test. */
+  /** Returns a text of the page with the ports of this test. */
   #put(text) {
     return text.replace(/\b(3000|6001|6003)\b/g, (number) => this.#numbers[number]);
   }
@@ -58,7 +58,7 @@ class Application {
     return promisify(execFile)("bash", ["-c", this.#put(commands[name])], { cwd: this.#folder, env: { ...process.env, ...this.#variables } });
   }
 
-  /** Waits until the application has printed a line so many times. */
+  /** Waits until the application has printed a line this many times. */
   says(line, times = 1) {
     return until(`the application says "${line}"`, () => this.#output().split("\n").filter((printed) => printed === line).length === times);
   }
@@ -116,7 +116,7 @@ suite(Object.values(ports).flatMap((port) => ["--origin", `http://localhost:${po
       await application.says("connection.disconnected user_42", 2);
       await connect("Connect to HubSpot");
 
-      // Where the webhook is missed too, the first request that fails lets the application forget the connection.
+      // If the webhook is missed too, the first request that fails makes the application forget the connection.
       const { body: { data: [webhook] } } = await demo.api("GET", "/api/hubspot/webhooks");
       await demo.api("PATCH", `/api/hubspot/webhooks/${webhook.id}`, { enabled: false });
       await endElsewhere();

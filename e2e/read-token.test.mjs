@@ -1,4 +1,4 @@
-// Read tokens: a host page shows after a reload what its user has connected, on another site and without cookies.
+// Read tokens: a host page shows its user's connection after a reload, on another site and without cookies.
 import assert from "node:assert/strict";
 import { ACME, approve, suite, until } from "./harness.mjs";
 import { Hosts } from "./hosts.mjs";
@@ -7,7 +7,7 @@ const hosts = await Hosts.serve();
 
 const readToken = async (demo) => (await demo.api("POST", "/api/hubspot/read-tokens", { external_user_id: "user_42" })).body.token;
 
-/** A page of the host with this body. */
+/** Opens a page of the host with this body. */
 async function open(stage, body) {
   stage.sites.add(hosts.origin);
   const page = `<!doctype html><html lang="en"><title>Host</title><link rel="icon" href="data:,">${body}`;
@@ -32,7 +32,7 @@ async function connect(stage) {
 }
 
 suite(hosts.flags, (test) => {
-  test("the element shows what the user of its read token has connected, and when that ends", async (stage) => {
+  test("the element shows the connection of its read token's user, and its end", async (stage) => {
     const { demo } = stage;
     const connection = await connect(stage);
     const page = await open(stage, `<script type="module" src="${demo.service}/static/sdk/element.js"></script>

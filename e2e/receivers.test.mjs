@@ -1,4 +1,4 @@
-// Who waits for the result believes one origin, one window and one version.
+// Receivers of the result accept one origin, one window and one version.
 import assert from "node:assert/strict";
 import { heard, leadTo, suite, until } from "./harness.mjs";
 
@@ -13,18 +13,18 @@ const failure = (changes) => ({
 /** A page of the service that has no script and keeps its opener. */
 const QUIET = "/auth/hubspot/nothing-here";
 
-/** Posts from one window to the one that opened it. */
+/** Posts from a window to its opener. */
 const tell = (from, message) => from.evaluate((data) => window.opener.postMessage(data, "*"), message);
 const hears = (page, count) => until(`${count} messages have come`, async () => (await heard(page)).length >= count);
 
-/** Opens a second window from a page, which is not the popup that the page waits for. */
+/** Opens a second window from a page, which is not the page's popup. */
 const another = async (stage, page, url) => {
   const window = await stage.popupOf(page, () => page.evaluate((to) => { window.open(to); }, url));
   await window.waitForLoadState();
   return window;
 };
 
-/** The six ways to be the wrong sender. Returns how many messages were posted. */
+/** Sends messages from all six wrong senders. Returns the number of messages. */
 async function sendWrongMessages(stage, page, popup, message) {
   const { demo } = stage;
   stage.expectProblem(/status of 404/);
@@ -42,14 +42,14 @@ async function sendWrongMessages(stage, page, popup, message) {
   // 5. The right window in another version, or none.
   const versions = [2, "1", undefined];
   for (const version of versions) await tell(popup, message({ version }));
-  // 6. The right window with something else.
+  // 6. The right window with other data.
   const others = [null, "hubspot_auth_success", 1, [], {}, { version: 1 }, message({ type: "hubspot_auth" })];
   for (const other of others) await tell(popup, other);
   return 4 + versions.length + others.length;
 }
 
 suite([], (test) => {
-  test("the host page believes only the popup that it opened", async (stage) => {
+  test("the host page accepts messages only from its popup", async (stage) => {
     const { host, popup } = await stage.startOnHost();
     const waiting = await host.textContent("#status");
     for (const [index, message] of [success, failure].entries()) {
@@ -61,17 +61,17 @@ suite([], (test) => {
       assert.equal(await host.textContent("#account"), "");
       assert.equal(await host.textContent("#token"), "");
     }
-    // The right one, to see that the page would have listened.
+    // The right one, as proof that the page listens.
     await tell(popup, success());
     await host.getByText("Connected.", { exact: true }).waitFor();
   });
 
-  test("the service's own page believes only the popup that it opened, and one message of it", async (stage) => {
+  test("the service's own page accepts one message, and only from its popup", async (stage) => {
     const { demo } = stage;
     const login = await stage.open(`${demo.service}/login`);
     await login.evaluate((data) => window.postMessage(data, "*"), failure());
     await hears(login, 1);
-    assert.ok(await login.isHidden("[data-connect-error]"), "nobody is waiting yet");
+    assert.ok(await login.isHidden("[data-connect-error]"), "no flow is waiting yet");
 
     const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
     await popup.waitForSelector("#approve");

@@ -1,10 +1,10 @@
-// The result goes to the one page it was bound to at the start, whoever else asks, listens or answers.
+// The result goes only to the page to which it was bound at the start.
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
 import { test as plain } from "node:test";
 import { approve, heard, leadTo, suite, until } from "./harness.mjs";
 
-/** A page that opens a popup at an address, listens, and talks to the popup all the time. */
+/** Returns a page that opens a popup at a URL, listens, and posts to the popup all the time. */
 const pushy = (start) => `<button id="go">go</button><script>
   document.querySelector("#go").onclick = () => {
     const popup = window.open("${start}", "stolen", "popup,width=600,height=700");
@@ -17,9 +17,9 @@ const pushy = (start) => `<button id="go">go</button><script>
 </script>`;
 
 suite([], (test) => {
-  test("a stranger who starts in the name of a listed page hears nothing, however much it talks to the popup", async (stage) => {
+  test("an attacker who starts as a listed page gets nothing, whatever it posts to the popup", async (stage) => {
     const { demo } = stage;
-    // The browser may say that it has dropped the message, which was for another page.
+    // The browser may report the dropped message, which was for another page.
     stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
     const start = `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.host)}`;
     const evil = await stage.open(await stage.stranger({ "/": pushy(start) }));
@@ -31,7 +31,7 @@ suite([], (test) => {
     assert.deepEqual(await heard(evil), []);
   });
 
-  test("a stranger who starts in its own name gets an error page, and nothing has begun", async (stage) => {
+  test("an unlisted page gets an error page and starts nothing", async (stage) => {
     const { demo } = stage;
     stage.expectProblem(/the server responded with a status of 400/);
     const evil = await stage.open();
@@ -45,7 +45,7 @@ suite([], (test) => {
     assert.deepEqual(await heard(evil), []);
   });
 
-  test("origins that merely look like a listed one are refused", async (stage) => {
+  test("origins similar to a listed one are refused", async (stage) => {
     const { demo } = stage;
     const { port } = new URL(demo.host);
     stage.expectProblem(/the server responded with a status of 400/);
@@ -62,7 +62,7 @@ suite([], (test) => {
     assert.deepEqual(await demo.calls("authorize"), []);
   });
 
-  test("a stranger who takes the opener's place meanwhile hears nothing", async (stage) => {
+  test("a page that replaces the opener gets nothing", async (stage) => {
     stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
     const site = await stage.stranger({ "/": "<p>now it is me</p>" });
     const { host, popup } = await stage.startOnHost();
@@ -74,7 +74,7 @@ suite([], (test) => {
     assert.deepEqual(await heard(host), []);
   });
 
-  test("a stranger's script cannot fetch the result", async (stage) => {
+  test("scripts of other sites cannot fetch the result", async (stage) => {
     const { demo } = stage;
     stage.expectProblem(/blocked by CORS policy/);
     stage.expectProblem(/Failed to load resource/);
@@ -97,9 +97,9 @@ plain("no script posts to anyone who listens, runs text, or keeps anything in th
   for (const name of [...names, "demo/pages/plain.js", "demo/pages/index.js"]) {
     const source = await readFile(new URL(name, root), "utf8");
     assert.doesNotMatch(source, /(["'`])\*\1/, `${name}: a star is no address`);
-    assert.doesNotMatch(source, /postMessage\([^)]*\.origin\s*\)/, `${name}: the address is not taken from whoever speaks`);
+    assert.doesNotMatch(source, /postMessage\([^)]*\.origin\s*\)/, `${name}: the target origin is not taken from the sender`);
     assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/, name);
-    // A hosted link opens once: the tab that has opened it keeps what it got for it, so that the user can try again.
+    // A hosted link opens once: the tab that opened it stores its token, so that the user can try again.
     const kept = name === "static/link.js" ? source.replaceAll("sessionStorage", "") : source;
     assert.doesNotMatch(kept, /localStorage|sessionStorage|indexedDB|document\.cookie/, name);
   }

@@ -1,8 +1,8 @@
-// Nothing secret stays in the popup, and nothing is given twice.
+// No secret stays in the popup, and no token is handed off twice.
 import assert from "node:assert/strict";
 import { approve, heard, path, suite, until } from "./harness.mjs";
 
-/** Connects from the host page with a popup that stays, and gathers what is secret about it. */
+/** Connects from the host page with a popup that stays, and collects its secrets. */
 async function connected(stage) {
   await stage.keepWindowsOpen();
   const { host, popup } = await stage.startOnHost();
@@ -24,7 +24,7 @@ function assertFreeOf(secrets, where, text) {
 }
 
 suite([], (test) => {
-  test("after success neither address nor page, storage, cookies nor session history hold a secret", async (stage) => {
+  test("after success neither URL nor page, storage, cookies nor session history contain a secret", async (stage) => {
     const { host, popup, secrets } = await connected(stage);
     const { href, html, rest } = await popup.evaluate(async () => ({
       href: location.href,
@@ -45,7 +45,7 @@ suite([], (test) => {
     const { entries } = await cdp.send("Page.getNavigationHistory");
     const { state, ...others } = secrets;
     assertFreeOf(others, "session history", JSON.stringify(entries));
-    // HubSpot's own page, where the person came from, has it in its address.
+    // HubSpot's own page, from which the user came, has it in its URL.
     const ours = entries.filter(({ url }) => url.startsWith(stage.demo.service));
     assert.ok(ours.length >= 1);
     assertFreeOf({ state }, "session history", JSON.stringify(ours));
@@ -58,7 +58,7 @@ suite([], (test) => {
     }
   });
 
-  test("Back, Forward and Reload say that the window can be closed and deliver nothing again", async (stage) => {
+  test("Back, Forward and Reload say that the window can be closed and hand off nothing again", async (stage) => {
     stage.expectProblem(/status of 404/);
     const { host, popup } = await connected(stage);
     const flow = await popup.getAttribute("[data-flow]", "data-flow");
@@ -81,7 +81,7 @@ suite([], (test) => {
     assert.equal(status, 404);
   });
 
-  test("approving a second time after Back exchanges nothing and tells nobody", async (stage) => {
+  test("consenting again after Back exchanges nothing and sends no message", async (stage) => {
     const { host, popup } = await connected(stage);
     await popup.evaluate(() => history.back());
     await popup.waitForSelector("#approve");
@@ -92,12 +92,12 @@ suite([], (test) => {
     assert.equal((await stage.demo.calls("exchange")).length, 1);
   });
 
-  test("a callback that fails leaves no code and no state in the address", async (stage) => {
+  test("a failed callback leaves no code and no state in the URL", async (stage) => {
     await stage.keepWindowsOpen();
     const state = "b".repeat(43);
     for (const query of [`code=SECRETCODE&state=${state}`, "code=SECRETCODE", `state=${state}`, `error=server_error&error_description=SECRETCODE&state=${state}`]) {
       const page = await stage.open(`${stage.demo.service}/auth/hubspot/callback?${query}#code=SECRETCODE`);
-      // A code without a state may be an install from the marketplace, and the demo takes those: another page tells.
+      // A code without a state may be a Marketplace install, which the demo accepts: another page appears.
       await page.waitForSelector('[data-outcome="error"], [data-page="install-claim"][data-code]');
       const all = await page.evaluate(() => location.href + document.documentElement.outerHTML);
       assert.ok(!all.includes("SECRETCODE") && !all.includes(state), query);
@@ -105,7 +105,7 @@ suite([], (test) => {
     }
   });
 
-  test("of two tabs that come back with the same code one exchanges it, and the other waits for the outcome", async (stage) => {
+  test("of two tabs with the same code one exchanges it, and the other waits for the outcome", async (stage) => {
     const { demo, context } = stage;
     await demo.order({ on: "exchange", times: 1, fault: { delay: 3000 } });
     const page = await stage.open(`${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.service)}`);

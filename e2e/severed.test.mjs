@@ -4,7 +4,7 @@ import { ACME, approve, closesAfterTwoSeconds, heard, suite, timeLastPage } from
 import { hold } from "./hosts.mjs";
 
 suite(["--coop", "same-origin"], (test) => {
-  test("the login page finds out by asking, although it gets no message and believes the popup closed", async (stage) => {
+  test("the login page gets the result by polling without a message from the popup", async (stage) => {
     const { demo } = stage;
     const login = await stage.open(`${demo.service}/login`);
     const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
@@ -20,7 +20,7 @@ suite(["--coop", "same-origin"], (test) => {
     assert.equal((await login.textContent("[data-name]")).trim(), ACME.domain);
   });
 
-  test("however slow the machine or HubSpot is, the login page finds out", async (stage) => {
+  test("the login page gets the result on a slow machine and from a slow HubSpot", async (stage) => {
     const consent = await hold(stage.context, /\/oauth\/authorize\?/);
     const login = await stage.open(`${stage.demo.service}/login`);
     const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
@@ -33,7 +33,7 @@ suite(["--coop", "same-origin"], (test) => {
     await login.waitForURL(`${stage.demo.service}/`);
   });
 
-  test("an error stays in the popup that is cut off, for nobody else has been told", async (stage) => {
+  test("an error stays in a popup that is cut off", async (stage) => {
     const { host, popup } = await stage.startOnHost();
     await popup.click("#deny");
     await popup.waitForSelector("[data-stays]:visible");

@@ -1,5 +1,4 @@
-// A receiver's own libraries take what the service sends: the official packages of Standard Webhooks, for JavaScript and
-// for Python.
+// The official Standard Webhooks packages for JavaScript and Python accept the service's deliveries.
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -17,7 +16,7 @@ import { ACME, startDemo } from "./harness.mjs";
 
 const PATIENCE_MS = 15_000;
 
-/** Waits until a look shows something. */
+/** Polls until a value is truthy. */
 async function until(what, look) {
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(50)) {
     const seen = await look();
@@ -26,7 +25,7 @@ async function until(what, look) {
   throw new Error(`not in time: ${what}`);
 }
 
-/** A server on this machine that remembers what is posted to it. */
+/** Starts a server on this machine that records all posts. */
 async function startReceiver() {
   const heard = [];
   const server = http.createServer(async (request, response) => {
@@ -40,7 +39,7 @@ async function startReceiver() {
   return { heard, host: `127.0.0.1:${server.address().port}`, stop: () => server.close() };
 }
 
-/** The service itself, with a HubSpot, a folder and keys of its own. */
+/** Starts the service with its own folder and keys. */
 async function startService(hubspot, receiver) {
   const program = process.env.SERVICE;
   assert.ok(program, "SERVICE must name the service's binary");
@@ -82,13 +81,13 @@ async function startService(hubspot, receiver) {
   };
 }
 
-/** A person's browser that goes where it is sent. */
+/** Connects like a user's browser that follows redirects. */
 async function connect(base) {
   const cookies = new Map();
   let url = `${base}/auth/hubspot/start`;
   for (let hops = 0; url && hops < 5; hops += 1) {
     const cookie = url.startsWith(base) ? [...cookies].map((pair) => pair.join("=")).join("; ") : "";
-    // Not by fetch, which says of itself that it is no navigation.
+    // Not by fetch, which does not send the headers of a navigation.
     const [answer] = await once(http.get(url, { headers: cookie ? { cookie } : {} }), "response");
     answer.resume();
     for (const line of answer.headers["set-cookie"] ?? []) {
@@ -108,7 +107,7 @@ async function verifiedByPython(secret, { headers, body }) {
   return (await work).stdout.trim();
 }
 
-test("the official libraries take what is sent, and refuse what is forged, old or signed with another secret", async () => {
+test("the official libraries accept deliveries, and refuse forged, old and wrongly signed ones", async () => {
   const [demo, receiver] = [await startDemo([]), await startReceiver()];
   await demo.setOptions({ auto_consent: { approve: { hub_id: ACME.id } } });
   const service = await startService(demo.hubspot, receiver);

@@ -1,11 +1,11 @@
-// Another account than the expected one: the person is asked, in the popup or on the way back from a redirect.
+// Another account than the expected one: the user is asked, in the popup or on the return from a redirect.
 import assert from "node:assert/strict";
 import { ACME, GLOBEX, approve, suite, until } from "./harness.mjs";
 import { Hosts, ready, resultOf } from "./hosts.mjs";
 
 const hosts = await Hosts.serve();
 
-/** Reconnects ACME on a host page and approves for GLOBEX. @returns the page, and the window that asks */
+/** Reconnects ACME on a host page and consents for GLOBEX. @returns the page, and the window that asks */
 async function asked(stage, headers) {
   await stage.connectInTab(ACME);
   const host = await stage.open(hosts.page(stage, { headers }));
@@ -25,7 +25,7 @@ async function connections(stage) {
 }
 
 suite(hosts.flags, (test) => {
-  test("the popup says which account it is and changes nothing until it is answered", async (stage) => {
+  test("the popup names the account and changes nothing before the decision", async (stage) => {
     const { host, popup } = await asked(stage);
     const text = await popup.innerText("main");
     for (const word of [ACME.domain, `${ACME.id}`, GLOBEX.domain, `${GLOBEX.id}`]) assert.ok(text.includes(word), `${word}: ${text}`);
@@ -35,7 +35,7 @@ suite(hosts.flags, (test) => {
     await popup.getByRole("heading", { name: "A different account" }).waitFor();
   });
 
-  test("keeping both tells the page of the new one, by the keyboard alone", async (stage) => {
+  test("keeping both reports the new account to the page, by keyboard alone", async (stage) => {
     const { host, popup } = await asked(stage);
     const focused = () => popup.evaluate(() => document.activeElement.textContent.trim());
     for (const name of ["Skip to the content", "Keep both accounts"]) {
@@ -49,32 +49,32 @@ suite(hosts.flags, (test) => {
     assert.deepEqual(await connections(stage), [ACME.domain, GLOBEX.domain]);
   });
 
-  test("switching leaves the new one alone, here and at HubSpot", async (stage) => {
+  test("switching keeps only the new account, here and at HubSpot", async (stage) => {
     const { host, popup } = await asked(stage);
     await popup.getByRole("button", { name: /^Switch/ }).click();
     assert.equal((await resultOf(host)).connection.portalId, GLOBEX.id);
     assert.deepEqual(await connections(stage), [GLOBEX.domain]);
-    const grants = await until("HubSpot has been told", async () => {
+    const grants = await until("HubSpot has got the revocation", async () => {
       const all = await stage.demo.grants();
       return all.length === 1 && all;
     });
     assert.equal(grants[0].hub_id, GLOBEX.id);
   });
 
-  test("going back tells the page which error it is", async (stage) => {
+  test("going back reports the error code to the page", async (stage) => {
     const { host, popup } = await asked(stage);
     await popup.getByRole("button", { name: /^Go back/ }).click();
     assert.equal((await resultOf(host)).outcome, "wrong_account");
     assert.deepEqual(await connections(stage), [ACME.domain]);
   });
 
-  test("a page that cuts its popup off hears of the answer, too", async (stage) => {
+  test("a page that cuts its popup off gets the decision, too", async (stage) => {
     const { host, popup } = await asked(stage, { "cross-origin-opener-policy": "same-origin" });
     await popup.getByRole("button", { name: "Keep both accounts" }).click();
     assert.equal((await resultOf(host)).connection.portalId, GLOBEX.id);
   });
 
-  test("after a redirect the question comes before the way back", async (stage) => {
+  test("after a redirect the question comes before the return", async (stage) => {
     await stage.connectInTab(ACME);
     const address = hosts.page(stage);
     const host = await stage.open(address);
@@ -88,8 +88,8 @@ suite(hosts.flags, (test) => {
     assert.equal(host.url(), address);
   });
 
-  test("after a redirect that proves nothing the page hears at once that it will hear nothing", async (stage) => {
-    // The page is left by an address, which names no origin.
+  test("after an unverified redirect the page learns at once that it gets no result", async (stage) => {
+    // The page is left by a URL, which has no origin.
     const host = await stage.open(hosts.page(stage, { headers: { "content-security-policy": "form-action 'self'" } }));
     stage.expectProblem(/form-action/);
     await ready(host);
@@ -99,6 +99,6 @@ suite(hosts.flags, (test) => {
     await approve(host);
     const { outcome } = await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null));
     assert.equal(outcome, "csp_blocked");
-    assert.deepEqual(await connections(stage), [ACME.domain], "the person has what was approved");
+    assert.deepEqual(await connections(stage), [ACME.domain], "the user has the authorized account");
   });
 });

@@ -1,4 +1,4 @@
-// What the SDK does in a browser, against a stub of the service.
+// The SDK in a browser, against a stub of the service.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, describe, test } from "node:test";
@@ -16,7 +16,7 @@ const success = (flow, more = {}) => {
   const { id: connection_id, ...rest } = CONNECTION;
   return { type: "hubspot_auth_success", version: 1, flow, connection_id, ...rest, ...more };
 };
-/** Posts from the popup to its opener, as the service's page would. */
+/** Posts from the popup to its opener, like the service's page. */
 const say = (popup, data, to) => popup.evaluate(([message, origin]) => window.opener.postMessage(message, origin), [data, to]);
 const memory = (page) => page.evaluate(() => Object.entries(sessionStorage));
 
@@ -37,7 +37,7 @@ function staged(name, changes, body) {
 }
 
 describe("the browser", { concurrency: 2 }, () => {
-  staged("a pickup code in the message is changed into the token", {}, async (stage) => {
+  staged("a pickup code in the message is exchanged for the token", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     assert.equal(flow.method, "POST");
     const { origin, mode, challenge, opener_challenge, ...others } = flow.fields;
@@ -58,14 +58,14 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await memory(page), [], "nothing is left behind");
   });
 
-  staged("a token in the message needs nothing more", {}, async (stage) => {
+  staged("a token in the message needs no further request", {}, async (stage) => {
     const { page, popup } = await stage.begin();
     await say(popup, success("flow-1", { access_token: "in-the-message", token_type: "bearer" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: { ...RESULT, accessToken: "in-the-message", tokenType: "bearer" } }]);
     assert.deepEqual(stage.calls("/api/hubspot/token"), []);
   });
 
-  staged("scopes are null as long as HubSpot has not named them", {}, async (stage) => {
+  staged("scopes are null until HubSpot reports them", {}, async (stage) => {
     const unnamed = { ...RESULT, scopes: null, missingScopes: [] };
     const first = await stage.begin();
     stage.change(first.flow, connected({ connection: { ...CONNECTION, scopes: null, missing_scopes: [] } }));
@@ -75,14 +75,14 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: { ...unnamed, flow: "flow-2" } }], "by message");
   });
 
-  staged("a pickup code that was taken before leaves a connection without a token", { delivered: true }, async (stage) => {
+  staged("a used pickup code leaves a connection without a token", { delivered: true }, async (stage) => {
     const { page, popup } = await stage.begin();
     await say(popup, success("flow-1", { pickup_code: "the-code" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
     assert.equal(stage.calls("/api/hubspot/token", "POST").length, 1);
   });
 
-  staged("an attempt of another program with this page's challenge is not taken for the popup's", {}, async (stage) => {
+  staged("another program's flow with this page's challenge is not mistaken for the popup's", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the popup has said hello", () => stage.key);
     stage.change(flow, { id: "flow-of-another", ...connected({ pickup_code: "the-code" }) });
@@ -91,7 +91,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await until("the popup is closed", () => popup.isClosed());
   });
 
-  staged("an attempt of another program is not confirmed either", {}, async (stage) => {
+  staged("another program's flow is not confirmed", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {
       window.confirmed = 0;
@@ -105,7 +105,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(await page.evaluate(() => window.confirmed), 0);
   });
 
-  staged("a popup whose hello names another attempt than the service does ends the attempt", {
+  staged("a popup whose hello names another flow than the service ends the flow", {
     onStart: () => `<!doctype html><h1>Slow</h1>`,
   }, async (stage) => {
     const { page, popup } = await stage.begin();
@@ -115,8 +115,8 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.key, undefined);
   });
 
-  staged("where the browser refuses everything that is stored, the result comes all the same", {}, async (stage) => {
-    // As Firefox does in a frame of another site.
+  staged("the result arrives without storage", {}, async (stage) => {
+    // Like Firefox in a frame of another site.
     await stage.context.addInitScript(() => {
       const refuse = () => { throw new DOMException("The operation is insecure.", "SecurityError"); };
       window.BroadcastChannel = refuse;
@@ -127,7 +127,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: { ...RESULT, accessToken: "in-the-message", tokenType: "bearer" } }]);
   });
 
-  staged("in the oldest supported browsers the result comes all the same", {}, async (stage) => {
+  staged("the result arrives in the oldest supported browsers", {}, async (stage) => {
     await stage.context.addInitScript(withoutNewApis);
     const { page, popup } = await stage.begin();
     await until("the key has come", () => stage.key);
@@ -137,7 +137,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.ok(findings.every(({ ok }) => ok), JSON.stringify(findings));
   });
 
-  staged("invalid options are errors and open nothing", {}, async (stage) => {
+  staged("invalid options are errors and open no popup", {}, async (stage) => {
     const page = await stage.open();
     const codeOf = (options) => page.evaluate((given) => window.hubspot.connect(given).catch(({ code, message, retryable }) => [code, message, retryable]), options);
     for (const [name, values] of Object.entries({
@@ -162,7 +162,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.flows.size, 0);
   });
 
-  staged("a popup that is cut off from its opener is found out about by asking", {
+  staged("the result of a popup that is cut off arrives by polling", {
     launchHeaders: { "cross-origin-opener-policy": "same-origin" },
   }, async (stage) => {
     const { page, popup, flow } = await stage.begin();
@@ -175,7 +175,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(stage.calls("/api/hubspot/cancel"), []);
   });
 
-  staged("a popup that is cut off by HubSpot, after it has said hello, is no closed popup", {}, async (stage) => {
+  staged("a popup that HubSpot cuts off after its hello does not count as closed", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     stage.launchHeaders = { "cross-origin-opener-policy": "same-origin" };
@@ -195,7 +195,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
   });
 
-  staged("it asks at one address, with the tag, and without a pause between", {}, async (stage) => {
+  staged("polling uses one URL with the ETag, without a pause", {}, async (stage) => {
     const { page, flow } = await stage.begin();
     await until("it has asked twice", () => stage.calls("/api/hubspot/status", "GET").length === 2);
     await sleep(2_000);
@@ -210,7 +210,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ code: "provider_error", reason: "code_rejected", flow: "flow-1", ours: true }]);
   });
 
-  staged("an error by message ends it", {}, async (stage) => {
+  staged("an error message ends the flow", {}, async (stage) => {
     const { page, popup } = await stage.begin();
     await say(popup, { type: "hubspot_auth_error", version: 1, flow: null, error: { code: "user_denied", message: "No." } }, stage.host);
     assert.deepEqual(await stage.results(page), [{ code: "user_denied", flow: "flow-1", ours: true }]);
@@ -227,7 +227,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await page.evaluate(() => window.results), [{ connection: RESULT }]);
   });
 
-  staged("a signal that was given before it began opens nothing and ends nothing", {}, async (stage) => {
+  staged("a signal aborted beforehand opens nothing and ends nothing", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await page.evaluate(() => {
       void window.settle(window.hubspot.connect({ signal: AbortSignal.abort() }));
@@ -237,7 +237,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(flow.state.status, "awaiting_user");
   });
 
-  staged("an abort ends the attempt at once", {}, async (stage) => {
+  staged("an abort ends the flow at once", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {
       window.abort = new AbortController();
@@ -249,11 +249,11 @@ describe("the browser", { concurrency: 2 }, () => {
     await page.evaluate(() => window.abort.abort());
     assert.deepEqual(await stage.results(page), [{ code: "cancelled", flow: "flow-1", ours: true }]);
     await until("the popup closes", () => popup.isClosed());
-    await until("the service is told", () => flow.state.status === "cancelled");
+    await until("the service gets the cancellation", () => flow.state.status === "cancelled");
     assert.deepEqual(await memory(page), []);
   });
 
-  staged("an abort before the window is anywhere leaves no window", {}, async (stage) => {
+  staged("an abort before the popup has navigated leaves no window", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {
       window.abort = new AbortController();
@@ -267,14 +267,14 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.flows.size, 0);
   });
 
-  staged("a popup that is closed may be cut off as well: the page is told once, waits on, and the next click takes over", {}, async (stage) => {
+  staged("a popup that reads as closed is reported once, polling continues, and the next click takes over", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     // A second button of the page joins.
     await page.evaluate(() => { void window.hubspot.connect({ onState: (state) => { window.second = state; } }).catch(() => {}); });
     await sleep(6_500);
     await popup.close();
-    await until("the page is told", () => page.evaluate(() => window.states.includes("perhaps_closed")));
+    await until("the page gets the state", () => page.evaluate(() => window.states.includes("perhaps_closed")));
     await sleep(3_000);
     assert.deepEqual(await page.evaluate(() => [window.states, window.second, window.results]), [["opening", "waiting", "perhaps_closed"], "perhaps_closed", []]);
     assert.deepEqual([flow.state.status, stage.calls("/api/hubspot/cancel")], ["awaiting_user", []]);
@@ -302,13 +302,13 @@ describe("the browser", { concurrency: 2 }, () => {
     stage.change(flow, connected());
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
     await until("the change is reported", () => page.evaluate(() => window.called.filter((name) => name === "onChange").length === 2));
-    // The state at the start, and the one that it comes to.
+    // The state at the start, and the next one.
     const errors = ["Error: first onState", "Error: first onState", "Error: onChange", "Error: onChange"].sort();
     await until("the errors are reported", () => stage.problems.length === errors.length);
     assert.deepEqual(stage.problems.splice(0).sort(), errors);
   });
 
-  staged("a popup that is cut off late is no closed popup, and nothing is cancelled", {}, async (stage) => {
+  staged("a popup that is cut off late does not count as closed, and nothing is cancelled", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     await sleep(6_000);
@@ -335,7 +335,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual((await stage.results(page, 2))[1], { connection: RESULT });
   });
 
-  staged("a popup that closes after the connection was made is a success", {}, async (stage) => {
+  staged("a popup that closes after the connection was created is a success", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     await popup.close();
@@ -344,7 +344,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
   });
 
-  staged("on a page of the service the cookies speak, and its token", {}, async (stage) => {
+  staged("pages of the service use cookies and their form token", {}, async (stage) => {
     stage.session = { authenticated: true, connections: [{ ...CONNECTION, status: "degraded" }] };
     const page = await stage.context.newPage();
     await page.goto(`${stage.service}/own`);
@@ -357,9 +357,9 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.ok(stage.journal.every(({ headers }) => headers["hubspot-connect-verifier"] === undefined));
   });
 
-  staged("a blocked popup says so, or leads the page itself", {}, async (stage) => {
+  staged("a blocked popup is an error, or a redirect with the fallback", {}, async (stage) => {
     const page = await stage.open();
-    // A click that is long past is none; and the harness clicks, so to speak, whenever it evaluates something.
+    // An old click does not count; and each evaluation by the harness counts as a click.
     await page.evaluate(() => { setTimeout(() => void window.settle(window.hubspot.connect()), 6_000); });
     await sleep(7_000);
     assert.deepEqual(await stage.results(page), [{ code: "popup_blocked", ours: true }]);
@@ -377,7 +377,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(await page.evaluate(() => window.hubspot.resume()), null);
   });
 
-  staged("a second click brings the popup back, and one after the popup is gone begins anew", {}, async (stage) => {
+  staged("a second click focuses the popup, and one after it has closed starts again", {}, async (stage) => {
     const { page, popup } = await stage.begin();
     await page.click("#go");
     assert.equal(stage.context.pages().length, 2);
@@ -392,7 +392,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal((await stage.results(page, 3))[2].connection.flow, "flow-2");
   });
 
-  staged("messages from elsewhere are not believed", {}, async (stage) => {
+  staged("messages from other windows are ignored", {}, async (stage) => {
     const { page, popup } = await stage.begin();
     await until("the key has come", () => stage.key);
     const forged = success("flow-1", { portal_id: 666 });
@@ -402,7 +402,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await frame.evaluate(([data, to]) => parent.postMessage(data, to), [forged, stage.host]);
     // The right window, another origin.
     await page.evaluate((data) => window.postMessage(data, location.origin), forged);
-    // The right window and origin, another attempt and another version.
+    // The right window and origin, another flow and another version.
     await say(popup, success("flow-0"), stage.host);
     await say(popup, { ...success("flow-1"), version: 2 }, stage.host);
     await page.evaluate(() => window.postMessage({ type: "somebody-else" }, location.origin));
@@ -412,7 +412,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
   });
 
-  staged("the key is given once", {}, async (stage) => {
+  staged("the key is sent once", {}, async (stage) => {
     const { popup } = await stage.begin();
     await until("the key has come", () => stage.key);
     await say(popup, { type: "hubspot_auth_hello", version: 1, flow: "flow-1", needs_key: true }, stage.host);
@@ -420,7 +420,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.calls("/stub/key").length, 1);
   });
 
-  staged("a strict policy with Trusted Types has nothing to say", {
+  staged("a strict policy with Trusted Types reports no violation", {
     policy: (service) => `default-src 'none'; script-src 'self' ${service}; connect-src ${service}; form-action ${service}; img-src data:; style-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'`,
     hostPage: (service) => `<!doctype html><title>Host</title><link rel="icon" href="data:,"><button id="go">Go</button><script type="module" src="/host.js"></script><script type="module" src="${service}/static/sdk/element.js"></script><hubspot-connect service="${service}"></hubspot-connect>`,
   }, async (stage) => {
@@ -436,7 +436,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(violations, []);
   });
 
-  staged("where the policy has no room for the form, the address leads there", {
+  staged("where the policy forbids the form, the popup navigates by URL", {
     policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; connect-src ${service}; form-action 'self'`,
   }, async (stage) => {
     const { page, popup, flow } = await stage.begin();
@@ -447,7 +447,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
   });
 
-  staged("where the policy forbids to ask, the message still counts", {
+  staged("where the policy forbids fetch, the message is still accepted", {
     policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; form-action ${service}`,
   }, async (stage) => {
     const { page, popup } = await stage.begin();
@@ -459,7 +459,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(stage.calls("/api/hubspot/status"), []);
   });
 
-  staged("a policy that forbids to ask, and no message: it says so", {
+  staged("a policy that forbids fetch, without a message, is an error", {
     policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; form-action ${service}`,
     launchHeaders: { "cross-origin-opener-policy": "same-origin" },
   }, async (stage) => {
@@ -467,13 +467,13 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ code: "csp_blocked", ours: true }]);
   });
 
-  staged("a page that is not listed is told so", { listed: false, onStart: () => "<h1>Not listed</h1>" }, async (stage) => {
+  staged("an unlisted page gets an error", { listed: false, onStart: () => "<h1>Not listed</h1>" }, async (stage) => {
     const { page, popup } = await stage.begin();
     assert.deepEqual(await stage.results(page), [{ code: "origin_not_allowed", ours: true }]);
-    assert.ok(!popup.isClosed(), "whoever looks at the popup can read why");
+    assert.ok(!popup.isClosed(), "the popup shows the reason");
   });
 
-  staged("a service that stumbles is asked again", {}, async (stage) => {
+  staged("failed polls are retried", {}, async (stage) => {
     stage.silent = true;
     const { page, flow } = await stage.begin();
     await until("it has asked twice", () => stage.calls("/api/hubspot/status", "GET").length >= 2);
@@ -482,7 +482,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
   });
 
-  staged("a reload takes the attempt up", {}, async (stage) => {
+  staged("a reload resumes the flow", {}, async (stage) => {
     const { page, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     await page.reload();
@@ -493,11 +493,11 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
   });
 
-  staged("the popup that comes back to the page's own site wakes the tab that waits, and closes", {}, async (stage) => {
+  staged("a popup that returns to the page's own site wakes the waiting tab, and closes", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin({ returnUrl: "/back" });
     assert.equal(flow.fields.return_url, `${stage.host}/back`);
     await until("it waits for the answer", () => stage.calls("/api/hubspot/status", "GET").length === 2);
-    // No wake-up by the service: the tab has to ask by itself.
+    // Without a wake-up by the service: the tab has to poll by itself.
     flow.turn += 1;
     flow.state = connected({ pickup_code: "the-code" }).state;
     await popup.evaluate((url) => location.assign(url), `${stage.host}/back#hsc=flow-1`);
@@ -507,7 +507,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await until("the popup closes", () => popup.isClosed());
   });
 
-  staged("a redirect leaves in its own window, whatever the page's base element says", {}, async (stage) => {
+  staged("a redirect uses its own window despite the page's base element", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {
       document.head.append(Object.assign(document.createElement("base"), { target: "_blank" }));
@@ -518,7 +518,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.context.pages().length, 1);
   });
 
-  staged("who comes back by the browser's own button is not kept waiting", { onStart: () => "<h1>Elsewhere</h1>" }, async (stage) => {
+  staged("a return without an outcome does not wait", { onStart: () => "<h1>Elsewhere</h1>" }, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => { window.options = { mode: "redirect" }; });
     await page.click("#go");
@@ -529,7 +529,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal((await memory(page)).length, 1, "and may go forward again");
   });
 
-  staged("status, watch and disconnect speak for the attempt", {}, async (stage) => {
+  staged("status, watch and disconnect apply to the flow", {}, async (stage) => {
     const page = await stage.open();
     const nobody = { connections: [] };
     assert.deepEqual(await page.evaluate(() => window.hubspot.status()), nobody);
@@ -581,7 +581,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.ok(seen[2][1] - began < 1_000, "the service holds the request for the first for 25 seconds");
   });
 
-  staged("what the service has forgotten has not ended for watch", {}, async (stage) => {
+  staged("watch does not report flows deleted by the service as ended", {}, async (stage) => {
     const { page, flow } = await stage.begin();
     stage.change(flow, connected());
     await stage.results(page);
@@ -602,7 +602,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await page.evaluate(() => window.seen), [1, 0]);
   });
 
-  staged("after a reload, disconnect says that this page has not made the connection", {}, async (stage) => {
+  staged("after a reload, disconnect reports that this page did not create the connection", {}, async (stage) => {
     const { page, flow } = await stage.begin();
     stage.change(flow, connected());
     await stage.results(page);
@@ -613,7 +613,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(stage.calls("/api/hubspot/disconnect"), []);
   });
 
-  staged("after the abort of a redirect that waits, connect() in the same task begins another one", { onStart: () => "<h1>Redirected</h1>" }, async (stage) => {
+  staged("after the abort of a waiting redirect, connect() in the same task starts another one", { onStart: () => "<h1>Redirected</h1>" }, async (stage) => {
     const page = await stage.open();
     const joined = await page.evaluate(() => {
       const abort = new AbortController();
@@ -635,7 +635,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal((await stage.flow()).fields.connect_session, "the-second");
   });
 
-  staged("what another program connects with a challenge that is forgotten is not this page's", {}, async (stage) => {
+  staged("a connection of another program with a deleted challenge is not this page's", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await say(popup, success("flow-1"), stage.host);
     await stage.results(page);
@@ -646,7 +646,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(await known(), 0);
   });
 
-  staged("a frame whose sandbox takes its origin says so", {
+  staged("a frame without an origin (sandbox) is an error", {
     hostPage: (service, path) => (path === "/framed"
       ? `<!doctype html><iframe sandbox="allow-scripts allow-popups allow-forms" srcdoc='<button>Go</button><script type="module">import { HubSpotConnect } from "${service}/static/sdk/hubspot-connect.js"; document.querySelector("button").onclick = () => new HubSpotConnect({ service: "${service}" }).connect().catch((error) => { document.body.dataset.code = error.code; });</script>'></iframe><script>window.ready = true</script>`
       : ""),
@@ -657,7 +657,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await frame.locator("[data-code=sandboxed_iframe]").waitFor();
   });
 
-  staged("diagnose names what is wrong, and finds nothing where nothing is", {}, async (stage) => {
+  staged("diagnose names problems, and is empty without any", {}, async (stage) => {
     const page = await stage.open();
     const found = (where) => where.evaluate(() => window.hubspot.diagnose());
     const good = await found(page);
@@ -694,7 +694,7 @@ describe("the browser", { concurrency: 2 }, () => {
         return { state: "denied" };
       } } });
       Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("refused", "SecurityError"); } });
-      // Some web views open a window and give none to the page.
+      // Some web views open a window and return none to the page.
       window.open = () => { setTimeout(() => window.dispatchEvent(new Event("blur")), 100); return null; };
     });
     const page = await stage.open("/?odd");
@@ -706,7 +706,7 @@ describe("the browser", { concurrency: 2 }, () => {
     const bad = await of(page);
     assert.deepEqual(["local_network_permission", "third_party_storage", "web_view"].map((check) => bad[check].ok), [false, false, false]);
     assert.match(bad.web_view.remedy, /redirect/);
-    // As a page on the internet sees it.
+    // As seen by a page on the internet.
     await stage.context.route("http://public.example/*", (route) => {
       const { pathname } = new URL(route.request().url());
       if (pathname !== "/") return route.fulfill({ path: new URL(`../../static/sdk${pathname}`, import.meta.url).pathname });

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CONNECTION, launchBrowser, Stage, until } from "./stage.mjs";
 
 const connected = { state: { status: "connected", connection: CONNECTION } };
-/** Longer than a click counts for as one. */
+/** Longer than a click is valid. */
 const NO_CLICK_MS = 6_000;
 
 let browser;
@@ -24,7 +24,7 @@ function staged(name, changes, body) {
   });
 }
 
-/** A page whose function gives the tokens that `give` is called with, and the popup of its button. */
+/** Opens a page whose function returns the tokens passed to `give`, and the popup of its button. */
 async function waiting(stage, options = {}) {
   const page = await stage.open();
   await page.evaluate((given) => {
@@ -41,7 +41,7 @@ async function waiting(stage, options = {}) {
   return { page, popup };
 }
 
-/** Runs in a page: lets three minutes pass in about four seconds. */
+/** Runs in a page: makes three minutes pass in about four seconds. */
 function hurry() {
   const { setInterval, setTimeout } = window;
   window.setInterval = (call, ms) => setInterval(call, ms / 50);
@@ -54,7 +54,7 @@ const stays = async (stage, pages) => {
   await sleep(1_500);
   assert.deepEqual([stage.context.pages().length, stage.flows.size], [pages, 0], "nothing is started");
 };
-/** How long after the button was pressed the results were there. */
+/** Returns the seconds from the press of the button to the results. */
 async function secondsTo(stage, page, press) {
   const began = performance.now();
   const popup = await press();
@@ -63,7 +63,7 @@ async function secondsTo(stage, page, press) {
 }
 
 describe("a connect session from a function", { concurrency: 2 }, () => {
-  staged("the popup opens in the click and says that it waits; the form follows into it when the token is there", {}, async (stage) => {
+  staged("the popup opens in the click and shows that it waits; the form follows when the token arrives", {}, async (stage) => {
     const { page, popup } = await waiting(stage);
     assert.equal(await popup.innerText("body"), "Preparing the connection…");
     await sleep(NO_CLICK_MS);
@@ -80,7 +80,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     assert.equal(await page.evaluate(() => window.asked), 1);
   });
 
-  staged("a token that is there already is sent as before, and one that a function returns at once", {}, async (stage) => {
+  staged("a given token, and one that a function returns synchronously, are sent at once", {}, async (stage) => {
     for (const [count, session] of [[1, "given"], [2, "returned"]]) {
       const page = await stage.open();
       await page.evaluate((token) => { window.options = { connectSession: token === "given" ? token : () => token }; }, session);
@@ -96,7 +96,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     ["returns an empty text", `async () => ""`, "TypeError: No token."],
     ["returns no text", `async () => ({ token: "t" })`, "TypeError: No token."],
   ]) {
-    staged(`a function that ${name} closes the popup, and the error names the cause`, {}, async (stage) => {
+    staged(`a function that ${name} closes the popup, and the error has the cause`, {}, async (stage) => {
       const page = await stage.open();
       await page.evaluate((text) => { window.options = { connectSession: (0, eval)(text) }; }, source);
       await page.click("#go");
@@ -104,14 +104,14 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
       await until("the popup is closed", () => stage.context.pages().length === 1);
       await stays(stage, 1);
       assert.deepEqual(await page.evaluate(() => Object.entries(sessionStorage)), []);
-      // The next click is free.
+      // The next click works.
       await page.evaluate(() => { window.options = { connectSession: () => "the-session" }; });
       await stage.press(page);
       await stage.flow();
     });
   }
 
-  staged("a page that may not ask is known as such after a new start too", {
+  staged("a page that may not fetch is known as such after a restart, too", {
     policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; form-action ${service}`,
   }, async (stage) => {
     const page = await stage.open();
@@ -133,7 +133,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     assert.deepEqual(stage.calls("/api/hubspot/status"), []);
   });
 
-  staged("a popup that is closed while it waits ends it at once, and nothing is started afterwards", {}, async (stage) => {
+  staged("closing the waiting popup ends connect() at once, and nothing is started afterwards", {}, async (stage) => {
     const { page, popup } = await waiting(stage);
     await popup.close();
     assert.deepEqual(await stage.results(page), [{ code: "closed", ours: true }]);
@@ -141,13 +141,13 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     await stays(stage, 1);
   });
 
-  staged("a popup that is closed in the moment in which the token comes starts nothing", {}, async (stage) => {
+  staged("closing the popup at the moment the token arrives starts nothing", {}, async (stage) => {
     await stage.context.addInitScript(() => {
       const { open } = window;
       window.open = (...given) => (window.popup = open.apply(window, given));
     });
     const { page } = await waiting(stage);
-    // Before the SDK looks by itself.
+    // Before the SDK checks by itself.
     await page.evaluate(() => {
       window.popup.close();
       window.give("the-session");
@@ -156,7 +156,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     await stays(stage, 1);
   });
 
-  staged("a popup that shows another page when the token comes ends it, and nothing is started", {}, async (stage) => {
+  staged("a popup that shows another page when the token arrives ends connect(), and nothing is started", {}, async (stage) => {
     const { page, popup } = await waiting(stage);
     await popup.goto(`${stage.service}/own`);
     await give(page, "the-session");
@@ -165,7 +165,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
   });
 
   for (const [referrer, opener] of [["same-origin", "same-origin"], ["no-referrer", "same-origin"], ["no-referrer", "unsafe-none"]]) {
-    staged(`the form proves who has begun it where the page has the policies ${referrer} and ${opener}`, {
+    staged(`the form verifies its opener where the page has the policies ${referrer} and ${opener}`, {
       hostHeaders: { "referrer-policy": referrer, "cross-origin-opener-policy": opener },
     }, async (stage) => {
       stage.ended = opener === "unsafe-none" ? ["the-first"] : [];
@@ -183,7 +183,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
   }
 
   for (const referrer of ["same-origin", "no-referrer"]) {
-    staged(`the form of a redirect proves who has begun it where the page has the policy ${referrer}`, {
+    staged(`the form of a redirect verifies its opener where the page has the policy ${referrer}`, {
       hostHeaders: { "referrer-policy": referrer },
     }, async (stage) => {
       const page = await stage.open();
@@ -211,7 +211,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     assert.equal(await popup.evaluate(() => history.length), 1, "nor the page that had the form");
   });
 
-  staged("an abort while the popup waits closes it, and nothing is started afterwards", {}, async (stage) => {
+  staged("an abort closes the waiting popup, and nothing is started afterwards", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {
       window.abort = new AbortController();
@@ -225,7 +225,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     await stays(stage, 1);
   });
 
-  staged("a second click while the popup waits brings it to the front and asks for no second session", {}, async (stage) => {
+  staged("a second click focuses the waiting popup and requests no second session", {}, async (stage) => {
     const { page } = await waiting(stage);
     await page.click("#go");
     assert.equal(stage.context.pages().length, 2);
@@ -239,7 +239,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     ["a host page that severs every popup", { hostHeaders: { "cross-origin-opener-policy": "same-origin" } }, {}],
     ["a popup without an opener", {}, { opener: false }],
   ]) {
-    staged(`${name}: the popup waits as well, and the result comes by polling`, changes, async (stage) => {
+    staged(`${name}: the popup waits, and the result arrives by polling`, changes, async (stage) => {
       const { page } = await waiting(stage, options);
       await sleep(NO_CLICK_MS);
       await give(page, "the-session");
@@ -251,7 +251,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     });
   }
 
-  staged("without a popup the page waits for the function, and goes then", {}, async (stage) => {
+  staged("without a popup the page waits for the function, then redirects", {}, async (stage) => {
     const page = await stage.open();
     stage.onStart = () => "<h1>Redirected</h1>";
     await page.evaluate(() => {
@@ -268,7 +268,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     await page.waitForSelector("h1");
   });
 
-  staged("a callback that aborts when the popup is about to be sent starts nothing", {}, async (stage) => {
+  staged("a callback that aborts before the popup navigates starts nothing", {}, async (stage) => {
     const { page, popup } = await waiting(stage);
     await page.evaluate(() => {
       const abort = new AbortController();
@@ -280,7 +280,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     await stays(stage, 1);
   });
 
-  staged("a function that never answers ends it by itself, with the popup, and a late token starts nothing", {}, async (stage) => {
+  staged("a function that never resolves times out and closes the popup, and a late token starts nothing", {}, async (stage) => {
     await stage.context.addInitScript(hurry);
     const { page, popup } = await waiting(stage);
     assert.deepEqual(await stage.results(page), [{ code: "timeout", ours: true }]);
@@ -293,7 +293,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     ["an abort", () => window.abort.abort(), "cancelled"],
     ["time", () => {}, "timeout"],
   ]) {
-    staged(`a redirect whose function never answers is ended by ${name}, and a second click joins it`, {}, async (stage) => {
+    staged(`a redirect whose function never resolves is ended by ${name}, and a second click joins it`, {}, async (stage) => {
       if (code === "timeout") await stage.context.addInitScript(hurry);
       const page = await stage.open();
       await page.evaluate(() => {
@@ -311,7 +311,7 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
       assert.deepEqual(await stage.results(page, 2), Array(2).fill({ code, ours: true }));
       await give(page, "the-session");
       await stays(stage, 1);
-      // The next click is free.
+      // The next click works.
       stage.onStart = () => "<h1>Redirected</h1>";
       await page.evaluate(() => { window.options = { mode: "redirect", connectSession: () => "the-session" }; });
       await page.click("#go");
@@ -337,12 +337,12 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     });
   }
 
-  staged("a function is asked once more, and the new token goes into the same popup", {}, async (stage) => {
+  staged("the function is called again, and the new token uses the same popup", {}, async (stage) => {
     stage.ended = ["first"];
     const { page, popup } = await waiting(stage);
     await give(page, "first");
     await until("the function is asked again", () => page.evaluate(() => window.asked === 2));
-    // The page that says why would have closed the popup by now.
+    // The page with the reason would have closed the popup by now.
     await sleep(3_000);
     assert.deepEqual(await page.evaluate(() => window.results), []);
     await give(page, "second");
@@ -354,7 +354,7 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     const { opener_key: key } = await until("the second popup page has the key", () => stage.key);
     assert.ok(key);
     assert.deepEqual(await states(page), ["opening", "waiting", "opening", "waiting"]);
-    // What the first start has to say comes late.
+    // A message of the first start arrives late.
     await popup.evaluate((to) => opener.postMessage({ type: "hubspot_auth_error", version: 1, flow: "flow-1", error: { code: "connect_session_ended" } }, to), stage.host);
     await sleep(500);
     assert.deepEqual(await page.evaluate(() => [window.results, window.asked]), [[], 2]);
@@ -362,7 +362,7 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     assert.equal((await stage.results(page))[0].connection.flow, "flow-2");
   });
 
-  staged("a callback that aborts when it starts again ends it, and the function is not asked again", {}, async (stage) => {
+  staged("a callback that aborts at the restart ends connect(), and the function is not called again", {}, async (stage) => {
     stage.ended = ["first"];
     const { page, popup } = await waiting(stage);
     await page.evaluate(() => {
@@ -377,7 +377,7 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     assert.equal(await page.evaluate(() => window.asked), 1);
   });
 
-  staged("what the tab remembers of the first start is gone when it starts again", {}, async (stage) => {
+  staged("a restart clears the stored state of the first start", {}, async (stage) => {
     stage.ended = ["first"];
     const { page } = await waiting(stage);
     await give(page, "first");
@@ -385,7 +385,7 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     assert.deepEqual(await page.evaluate(() => Object.entries(sessionStorage)), []);
   });
 
-  staged("a second token that is not good either ends it", {}, async (stage) => {
+  staged("a second invalid token ends connect()", {}, async (stage) => {
     stage.ended = ["first", "second"];
     const { page } = await waiting(stage);
     await give(page, "first");
@@ -395,7 +395,7 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     assert.equal(await page.evaluate(() => window.asked), 2);
   });
 
-  staged("a function that fails the second time ends it, and the popup is closed", {}, async (stage) => {
+  staged("a function that fails the second time ends connect() and closes the popup", {}, async (stage) => {
     stage.ended = ["first"];
     const { page, popup } = await waiting(stage);
     await give(page, "first");
@@ -409,7 +409,7 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     ["is severed", { launchHeaders: { "cross-origin-opener-policy": "same-origin" } }, {}],
     ["has no opener", {}, { opener: false }],
   ]) {
-    staged(`a popup that ${name} cannot be led back, so the function is not asked again`, changes, async (stage) => {
+    staged(`a popup that ${name} cannot start again, so the function is not called again`, changes, async (stage) => {
       stage.ended = ["first"];
       const { page } = await waiting(stage, options);
       await give(page, "first");
@@ -419,10 +419,10 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
   }
 });
 
-describe("the backend's word", { concurrency: 2 }, () => {
+describe("the backend's confirmation", { concurrency: 2 }, () => {
   const held = { state: { status: "exchanging", awaiting_confirmation: true, connect_session_id: "s1" } };
 
-  staged("onConfirm is called once with the session, and its promise is no answer", {}, async (stage) => {
+  staged("onConfirm is called once with the session, and its promise is not the confirmation", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {
       window.asked = [];
@@ -445,7 +445,7 @@ describe("the backend's word", { concurrency: 2 }, () => {
     ["rejects", `async () => { throw new Error("not this user"); }`],
     ["throws", `() => { throw new Error("not this user"); }`],
   ]) {
-    staged(`an onConfirm that ${name} ends it with confirm_failed`, {}, async (stage) => {
+    staged(`an onConfirm that ${name} ends connect() with confirm_failed`, {}, async (stage) => {
       const page = await stage.open();
       await page.evaluate((text) => Object.assign(window.options, { connectSession: "session", onConfirm: (0, eval)(text) }), source);
       const popup = await stage.press(page);
@@ -463,7 +463,7 @@ describe("the backend's word", { concurrency: 2 }, () => {
     assert.equal((await until("the page is asked", () => page.evaluate(() => window.asked))).connectionId, "c1");
   });
 
-  staged("a session that was made for another user has a code of its own", {}, async (stage) => {
+  staged("a session created for another user has its own error code", {}, async (stage) => {
     const { page, flow } = await stage.begin({ connectSession: "session" });
     stage.change(flow, { state: { status: "failed", error: { code: "external_user_mismatch", message: "Another user." } } });
     assert.deepEqual(await stage.results(page), [{ code: "external_user_mismatch", flow: "flow-1", ours: true }]);
@@ -488,7 +488,7 @@ describe("the state of connect()", { concurrency: 2 }, () => {
     assert.equal((await stage.results(page, 2))[1].code, "closed");
   });
 
-  staged("a page that joins later is told the state, and both the one in which the code is exchanged", {}, async (stage) => {
+  staged("a call that joins later gets the state, and both get the exchange state", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await popup.close();
     await until("it is reported", async () => (await states(page)).at(-1) === "perhaps_closed");
@@ -503,12 +503,12 @@ describe("the state of connect()", { concurrency: 2 }, () => {
     await stage.results(page);
   });
 
-  staged("after a reload nobody can say whether the popup is open", {}, async (stage) => {
+  staged("after a reload the popup's state is unknown", {}, async (stage) => {
     const { page, flow } = await stage.begin();
     await page.reload();
     await page.waitForFunction(() => window.ready);
     await page.evaluate(() => { window.settle(window.hubspot.resume(window.options)); });
-    await until("the state is told", async () => (await states(page)).length);
+    await until("the state is reported", async () => (await states(page)).length);
     assert.deepEqual(await states(page), ["perhaps_closed"]);
     stage.change(flow, connected);
     await stage.results(page);

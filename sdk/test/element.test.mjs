@@ -1,4 +1,4 @@
-// The element, as two lines of HTML.
+// The element in a page.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { CONNECTION, launchBrowser, Stage, until, withoutNewApis } from "./stage.mjs";
@@ -13,7 +13,7 @@ const page = (attributes = "", scheme = "light dark") => (service) => `<!doctype
   window.states = [];
   addEventListener("statechange", ({ target, detail }) => window.states.push(detail === target.state ? detail : [detail, target.state]));
   for (const name of ["connected", "reconnected", "disconnected", "failed"]) addEventListener(name, ({ detail }) => window.events.push([name, detail.code ?? detail.connectionId ?? detail.hubDomain]));
-  // What error trackers listen to, in both phases.
+  // The event of error trackers, in both phases.
   for (const capture of [false, true]) addEventListener("error", (event) => window.events.push(["tracked", event.message]), capture);
   window.onerror = (event) => window.events.push(["onerror", String(event)]);
 </script>
@@ -46,7 +46,7 @@ async function begin(stage) {
 }
 
 describe("the element", { concurrency: 2 }, () => {
-  staged("connects, says so, and notices that HubSpot has ended the connection", { hostPage: page('label="Link HubSpot" portal-id="42"') }, async (stage) => {
+  staged("shows the connection, and that HubSpot has ended it", { hostPage: page('label="Link HubSpot" portal-id="42"') }, async (stage) => {
     const { host, element, state, press } = await begin(stage);
     const button = host.getByRole("button");
     assert.equal(await button.textContent(), "Link HubSpot");
@@ -55,7 +55,7 @@ describe("the element", { concurrency: 2 }, () => {
     assert.equal(flow.fields.portal_id, "42");
     await state("waiting");
     assert.match(await host.getByRole("status").innerText(), /^Continue in the popup\.$/);
-    // HubSpot has not named the scopes yet.
+    // HubSpot has not reported the scopes yet.
     stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, scopes: null, missing_scopes: [] } } });
     await state("connected");
     assert.equal(await host.getByRole("status").innerText(), "Connected as acme.example (account 1234567).");
@@ -67,7 +67,7 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await element.evaluate((one) => [...one.shadowRoot.querySelectorAll("[part]")].map((each) => each.getAttribute("part"))), ["button", "status", "error"]);
   });
 
-  staged("shows an error with its support code, and is ready for another try", {}, async (stage) => {
+  staged("shows an error with its support code, and can try again", {}, async (stage) => {
     const { host, state, press } = await begin(stage);
     const popup = await press();
     const flow = await stage.flow();
@@ -80,7 +80,7 @@ describe("the element", { concurrency: 2 }, () => {
     await state("waiting");
   });
 
-  staged("after a long silence it gives the reasons and begins anew", { hostPage: page('scopes="crm.objects.contacts.read"') }, async (stage) => {
+  staged("shows possible reasons after a long wait, and starts again", { hostPage: page('scopes="crm.objects.contacts.read"') }, async (stage) => {
     await stage.context.addInitScript(() => {
       const later = window.setTimeout;
       window.setTimeout = (call, ms) => later(call, ms === 90_000 ? 1_500 : ms);
@@ -101,7 +101,7 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await host.evaluate(() => window.events), [], "starting again is no error");
   });
 
-  staged("a popup that may be closed: it says so, and the next click opens another", {}, async (stage) => {
+  staged("shows that the popup may be closed, and the next click opens another", {}, async (stage) => {
     const { host, state, press } = await begin(stage);
     const popup = await press();
     await stage.flow();
@@ -138,7 +138,7 @@ describe("the element", { concurrency: 2 }, () => {
     });
   }
 
-  staged("an invalid service is an error at once, and a valid one later repairs it", { hostPage: () => page()("connect.example.com") }, async (stage) => {
+  staged("an invalid service is an error at once, until a valid one is set", { hostPage: () => page()("connect.example.com") }, async (stage) => {
     const host = await stage.open("/element");
     await host.addScriptTag({ type: "module", url: `${stage.service}/static/sdk/element.js` });
     await host.locator("hubspot-connect[state=error]").waitFor();
@@ -149,7 +149,7 @@ describe("the element", { concurrency: 2 }, () => {
     await host.locator("hubspot-connect[state=waiting]").waitFor();
   });
 
-  staged("the largest account number is sent as it stands", { hostPage: page('portal-id="9007199254740991"') }, async (stage) => {
+  staged("the largest account number is sent unchanged", { hostPage: page('portal-id="9007199254740991"') }, async (stage) => {
     const { press } = await begin(stage);
     await press();
     assert.equal((await stage.flow()).fields.portal_id, "9007199254740991");
@@ -157,7 +157,7 @@ describe("the element", { concurrency: 2 }, () => {
 
   const posts = (stage) => stage.asked.map(({ method, path, headers, body }) => [method, path, headers["content-type"], headers["sec-fetch-site"], JSON.parse(body)]);
 
-  staged("a session-url and a confirm-url connect a user of the host's without a script", {
+  staged("session-url and confirm-url connect an external user without a script", {
     hostPage: page('session-url="/hubspot/session" confirm-url="hubspot/confirm"'),
     routes: { "/hubspot/session": { body: { id: "s1", token: "the-session" } }, "/hubspot/confirm": { status: 204 } },
   }, async (stage) => {
@@ -175,7 +175,7 @@ describe("the element", { concurrency: 2 }, () => {
     await state("connected");
   });
 
-  staged("what a reload has interrupted is confirmed too", {
+  staged("a flow that a reload interrupted is confirmed too", {
     hostPage: page('session-url="/session" confirm-url="/confirm"'), routes: { "/session": { body: { token: "t" } }, "/confirm": {} },
   }, async (stage) => {
     const { host, state, press } = await begin(stage);
@@ -195,7 +195,7 @@ describe("the element", { concurrency: 2 }, () => {
     ["is empty", 'session-url=""', {}, "invalid_option"],
     ["is empty, for the confirmation", 'confirm-url=""', {}, "invalid_option"],
   ]) {
-    staged(`a route of the host's that ${name} is an error, and nothing is started`, { hostPage: page(attributes), routes: { "/session": route } }, async (stage) => {
+    staged(`a host's route that ${name} is an error, and nothing is started`, { hostPage: page(attributes), routes: { "/session": route } }, async (stage) => {
       const { host, state } = await begin(stage);
       await host.getByRole("button").click();
       await state("error");
@@ -214,7 +214,7 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await host.evaluate(() => window.events), [["failed", "confirm_failed"]]);
   });
 
-  staged("shows what the server has rendered, and an error leaves it", { hostPage: page('state="connected" portal-id="1234567" hub-domain="acme.example"') }, async (stage) => {
+  staged("shows the server-rendered connection, also after an error", { hostPage: page('state="connected" portal-id="1234567" hub-domain="acme.example"') }, async (stage) => {
     const host = await stage.open("/element");
     const status = host.getByRole("status");
     await status.getByText("Connected as acme.example (account 1234567).").waitFor();
@@ -237,12 +237,12 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await host.evaluate(() => window.events), [["reconnected", "c1"]]);
   });
 
-  staged("a state that no server can know is not taken from the page", { hostPage: page('state="waiting"') }, async (stage) => {
+  staged("states unknown to servers are not read from the page", { hostPage: page('state="waiting"') }, async (stage) => {
     const { host } = await begin(stage);
     assert.equal(await host.getByRole("status").innerText(), "");
   });
 
-  staged("a script can say what is connected, before the element is defined and after", {
+  staged("a script can set the connection, before the element is defined and after", {
     hostPage: (service) => page("service-later")(service).replace("<script type", `<hubspot-connect id="early" service="${service}"></hubspot-connect>
       <script>document.querySelector("#early").connection = { portalId: 7, hubDomain: "early.example" };</script><script type`),
   }, async (stage) => {
@@ -256,7 +256,7 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await host.evaluate(() => window.events), [["disconnected", null]]);
   });
 
-  staged("events tell of a first account, the same again, another one, and the end", {}, async (stage) => {
+  staged("events report a first account, the same again, another one, and the end", {}, async (stage) => {
     const { host, state, press } = await begin(stage);
     const connect = async (count, connection) => {
       const popup = await press();
@@ -280,7 +280,7 @@ describe("the element", { concurrency: 2 }, () => {
     ]);
   });
 
-  staged("every text is the page's, if it has one", {
+  staged("the page can replace every text", {
     hostPage: page(`label="Verbinden" label-connected="Neu verbinden" text-popup="Einen Moment…" text-waiting="Weiter im Fenster."
       text-connected="Verbunden: {hubDomain}, {portalId}." text-user_denied="Abgelehnt." session-url="/session"`),
     routes: { "/session": { body: { token: "t" } } },
@@ -327,7 +327,7 @@ describe("the element", { concurrency: 2 }, () => {
     await popup.close();
   });
 
-  staged("takes up what a reload has interrupted", {}, async (stage) => {
+  staged("resumes a flow that a reload interrupted", {}, async (stage) => {
     const { host, state, press } = await begin(stage);
     await press();
     const flow = await stage.flow();

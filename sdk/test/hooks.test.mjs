@@ -12,9 +12,9 @@ const RESULT = {
   expiresAt: "2026-11-21T00:37:38Z",
 };
 
-/** What the stub says of every authorization request. */
+/** The stub's status of every authorization request. */
 let answer;
-/** Requests that wait until something changes. */
+/** Requests that wait for a change. */
 let waiting = [];
 let ended = [];
 const change = (state) => {
@@ -48,7 +48,7 @@ before(async () => {
     Object.defineProperty(globalThis, name, { value: window[name], configurable: true, writable: true });
   }
   Object.assign(globalThis, { origin: window.origin, top: window, isSecureContext: true, IS_REACT_ACT_ENVIRONMENT: true, addEventListener: window.addEventListener.bind(window) });
-  // jsdom's events know its own signals, and Node's fetch knows Node's.
+  // jsdom's events require its own signals, and Node's fetch those of Node.
   const { AbortController: Controller, fetch } = globalThis;
   globalThis.AbortController = window.AbortController;
   globalThis.fetch = (url, init) => {
@@ -71,7 +71,7 @@ afterEach(() => {
   ended = [];
 });
 
-/** Renders what a hook gives: each text by its class, and a button for each call. */
+/** Renders the values of a hook: each text by its class, and a button for each call. */
 const react = async () => {
   const { act, createElement: h } = await import("react");
   const { createRoot } = await import("react-dom/client");
@@ -123,12 +123,12 @@ for (const [name, load] of Object.entries({ react, vue })) {
     before(async () => { framework = await load(); });
     const shown = (text) => until(`the page says "${text}"`, () => document.querySelector("p").textContent.trim() === text);
 
-    test("a server renders what it knows to be connected", async () => {
+    test("a server renders a known connection", async () => {
       assert.equal(await framework.render({ service, connection: KNOWN }), "<p>connected known.example </p>");
       assert.equal(await framework.render({ service }), "<p>idle  </p>");
     });
 
-    test("connects, follows the connection, and lets it go when it is unmounted", async () => {
+    test("connects, watches the connection, and stops when unmounted", async () => {
       change({ status: "awaiting_user" });
       const { calls, run, unmount } = await framework.mount({ service, connection: KNOWN });
       await shown("connected known.example");
@@ -150,7 +150,7 @@ for (const [name, load] of Object.entries({ react, vue })) {
       await until("the page asks no more", () => waiting.length === 0);
     });
 
-    test("a component that is mounted later shows what the page has connected, if it is the account that it expects", async () => {
+    test("a component mounted later shows the page's connection, if it has the expected account", async () => {
       change({ status: "awaiting_user" });
       const first = await framework.mount({ service });
       let made;
@@ -171,7 +171,7 @@ for (const [name, load] of Object.entries({ react, vue })) {
       }
     });
 
-    test("an error is shown, not thrown, and the next try clears it", async () => {
+    test("errors are shown, not thrown, and the next try clears them", async () => {
       change({ status: "failed", error: { code: "user_denied", message: "No." } });
       const { calls, run, unmount } = await framework.mount({ service });
       await shown("idle");
@@ -192,14 +192,14 @@ for (const [name, load] of Object.entries({ react, vue })) {
       await unmount();
     });
 
-    test("what the page's server has named, the page cannot disconnect", async () => {
+    test("the page cannot disconnect a connection set by its server", async () => {
       const { calls, run, unmount } = await framework.mount({ service, connection: { ...KNOWN, connectionId: "c7" } });
       await run(() => assert.rejects(calls.disconnect(), { code: "connection_unknown" }));
       await shown("connected known.example");
       await unmount();
     });
 
-    test("a component that is mounted later takes up what is going on", async () => {
+    test("a component mounted later joins the flow in progress", async () => {
       change({ status: "awaiting_user" });
       const first = await framework.mount({ service });
       await first.run(async () => { first.calls.connect(); });

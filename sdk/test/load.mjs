@@ -1,4 +1,4 @@
-// Gives the tests one source file as a module, without a browser.
+// Loads one source file as a module, without a browser.
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 

@@ -7,14 +7,14 @@ import { build } from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-/** Runs a program in this folder and gives what it has printed. */
+/** Runs a program in this folder and returns its output. */
 function run(...args) {
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", cwd: here(".") });
   assert.equal(status, 0, stdout + stderr);
   return stdout.trim();
 }
 
-/** @returns what an application's bundler makes of this */
+/** @returns the bundle of an application's bundler */
 async function bundle(contents) {
   const { outputFiles } = await build({
     stdin: { contents, resolveDir: here(".") }, bundle: true, format: "esm", minify: true, write: false, logLevel: "silent",
@@ -22,7 +22,7 @@ async function bundle(contents) {
   return outputFiles[0].text;
 }
 
-test("the types hold in strict applications: without a framework, in React 19 and in Vue 3", () => {
+test("the types compile in strict applications without a framework, in React 19 and in Vue 3", () => {
   run(here("../node_modules/typescript/bin/tsc"), "--project", here("consumers"));
 });
 
@@ -37,7 +37,7 @@ test("a server can import both entries", () => {
   assert.equal(printed, "true 0");
 });
 
-test("in jsdom the first entry does nothing by itself, and the second defines the element", () => {
+test("in jsdom the first entry has no side effects, and the second defines the element", () => {
   const printed = run("--input-type=module", "--eval", `
     import { JSDOM } from "jsdom";
     const { window } = new JSDOM("<body></body>", { url: "https://app.example.com/" });
@@ -63,7 +63,7 @@ test("in jsdom the first entry does nothing by itself, and the second defines th
   assert.equal(printed, "true idle error invalid_option true");
 });
 
-test("an application gets what it imports and no more", async () => {
+test("a bundle contains only what is imported", async () => {
   const nothing = await bundle(`import "hubspot-connect";`);
   assert.equal(nothing, "");
   const error = await bundle(`import { HubSpotConnectError } from "hubspot-connect"; console.log(HubSpotConnectError);`);

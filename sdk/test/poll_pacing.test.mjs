@@ -1,4 +1,4 @@
-// How long the SDK waits between two polls.
+// The pauses of the SDK between two polls.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { load } from "./load.mjs";

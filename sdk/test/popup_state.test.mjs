@@ -1,4 +1,4 @@
-// What is known about the popup: every order of events, and what each is allowed to do.
+// The state of the popup: every order of events, and their allowed actions.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { load } from "./load.mjs";
@@ -52,24 +52,24 @@ describe("the popup's state", () => {
     });
   }
 
-  test("a popup that has not left its empty page is closed when it reads so: no policy can have cut it off", () => {
+  test("a popup on its empty page that reads as closed is closed: no policy can have cut it off", () => {
     const { actions, shown } = play(["reads_open", "reads_closed"], initial("open", true));
     assert.deepEqual([actions, shown], [[{ fail: "closed" }], ["opening"]]);
     assert.deepEqual(play(["reads_open", "sent", ...CLOSED], initial("open", true)).shown, ["opening", ...LOST]);
   });
 
-  test("without a popup of this page nothing is lost, and it may be closed from the beginning", () => {
+  test("without a popup of this page nothing is lost, and it may be closed from the start", () => {
     assert.deepEqual(play([...CLOSED, "muted", ...CLOSED], initial("none", true)).actions, []);
     assert.deepEqual(play(["known", "completing"], initial("none", true)).shown, ["perhaps_closed", "completing"]);
     assert.deepEqual(play(["known"], initial("none", true, 0, true)).shown, ["completing"], "a redirect has come back");
   });
 
-  test("a popup without an opener is of no use where polling is forbidden", () => {
+  test("a popup without an opener is useless where polling is forbidden", () => {
     assert.deepEqual(play(["reads_open", "muted"], open(false)).actions, [{ fail: "csp_blocked" }]);
     assert.deepEqual(play([...CLOSED, "known"], open(false)).actions, ["ask"]);
   });
 
-  test(`in every order of ${LENGTH} events: it ends only where nothing can be heard any more, and cancels nothing`, () => {
+  test(`in every order of ${LENGTH} events it ends only when no message can arrive, and cancels nothing`, () => {
     let count = 0;
     const walk = (state, events) => {
       if (events.length === LENGTH) return;
@@ -111,12 +111,12 @@ describe("the popup's state", () => {
         assert.ok(play(times(ticks + 1, "tick"), state).state.patience < 0);
       });
     }
-    test("a tick does nothing else", () => {
+    test("a tick changes nothing else", () => {
       assert.deepEqual(next(unheard, "tick"), [{ ...unheard, patience: Patience.Unheard - 1 }]);
     });
   });
 
-  test("a long silence is named by what is known", () => {
+  test("the message after a long wait names the known state", () => {
     const after = (...events) => play(events).state;
     assert.equal(silenceCode(after(), false, false), "timeout");
     assert.equal(silenceCode(after(), true, true), "service_unavailable");

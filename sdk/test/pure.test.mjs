@@ -1,4 +1,4 @@
-// What needs no browser.
+// Functions that need no browser.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { load } from "./load.mjs";
@@ -10,18 +10,18 @@ const { challengeOf, secret } = await load("secrets");
 const { isPrivate, isWebView } = await load("diagnose");
 
 describe("geometry", () => {
-  test("the popup stands in the middle of the window that opens it", () => {
+  test("the popup is centered over its opener", () => {
     const over = { screenX: 100, screenY: 50, outerWidth: 1200, outerHeight: 900 };
     assert.equal(popupFeatures(over), "popup,width=600,height=700,left=400,top=150");
     assert.equal(popupFeatures(over, { width: 500 }), "popup,width=500,height=700,left=450,top=150");
   });
 
-  test("a second screen on the left is a place like any other", () => {
+  test("a second screen on the left is supported", () => {
     const over = { screenX: -1920, screenY: 0, outerWidth: 1920, outerHeight: 1080 };
     assert.equal(popupFeatures(over), "popup,width=600,height=700,left=-1260,top=190");
   });
 
-  test("over a low window the title bar stays within reach, and numbers stay whole", () => {
+  test("over a low window the title bar stays reachable, and numbers are integers", () => {
     const over = { screenX: 0, screenY: 20, outerWidth: 801, outerHeight: 400 };
     assert.equal(popupFeatures(over), "popup,width=600,height=700,left=101,top=20");
   });
@@ -35,7 +35,7 @@ describe("errors", () => {
     "read_token_invalid",
   ];
 
-  test("every code has a sentence and says whether to try again", () => {
+  test("every code has a message and says whether to retry", () => {
     for (const code of known) {
       const error = new HubSpotConnectError(code);
       assert.ok(error instanceof Error);
@@ -49,18 +49,18 @@ describe("errors", () => {
     assert.equal(new HubSpotConnectError("origin_not_allowed").retryable, false);
   });
 
-  test("the error of the page's own function is the cause, and there is none otherwise", () => {
+  test("the error of the page's own function is the only cause", () => {
     const cause = new Error("logged out");
     assert.equal(new HubSpotConnectError("connect_session_failed", "", { cause }).cause, cause);
     assert.ok(!("cause" in new HubSpotConnectError("closed", "", { flow: "f1" })));
   });
 
-  test("a code that both sides have stays, with the service's sentence", () => {
+  test("shared codes keep the service's message", () => {
     const error = fromServer({ code: "user_denied", message: "Access denied." }, "f1");
     assert.deepEqual([error.code, error.message, error.flow, error.reason], ["user_denied", "Access denied.", "f1", undefined]);
   });
 
-  test("a code that is the service's alone is kept as the reason", () => {
+  test("codes of the service alone become the reason", () => {
     const of = (code) => { const error = fromServer({ code }); return [error.code, error.reason]; };
     assert.deepEqual(of("redirect_uri_mismatch"), ["provider_error", "redirect_uri_mismatch"]);
     assert.deepEqual(of("invented_tomorrow"), ["provider_error", "invented_tomorrow"]);
@@ -68,7 +68,7 @@ describe("errors", () => {
     assert.deepEqual(of("toString"), ["provider_error", "toString"]);
   });
 
-  test("a failure of which the service says nothing is a provider error without a reason", () => {
+  test("a failure without details is a provider error without a reason", () => {
     for (const nonsense of [undefined, {}]) {
       const error = fromServer(nonsense);
       assert.deepEqual([error.code, error.reason], ["provider_error", undefined]);
@@ -86,13 +86,13 @@ describe("messages", () => {
   const failure = { type: "hubspot_auth_error", version: 1, flow: null, error: { code: "user_denied", message: "No." } };
   const heard = (data, changes = {}, whom = trusted) => read({ origin: service, source: popup, data, ...changes }, whom);
 
-  test("all three kinds are believed if everything fits", () => {
+  test("all three message types are accepted if every field matches", () => {
     for (const data of [hello, success, failure]) assert.equal(heard(data), data);
     const known = { ...trusted, flow: "f1" };
     for (const data of [hello, success, failure, { ...failure, flow: "f1" }]) assert.equal(heard(data, {}, known), data);
   });
 
-  test("another origin, window or version is ignored", () => {
+  test("messages of another origin, window or version are ignored", () => {
     for (const data of [hello, success, failure]) {
       for (const origin of ["https://evil.example", `${service}.evil.example`, "http://connect.example.com", "null", ""]) {
         assert.equal(heard(data, { origin }), "ignored", origin);
@@ -102,7 +102,7 @@ describe("messages", () => {
     }
   });
 
-  test("another attempt is ignored but in a hello, and only an error may name none", () => {
+  test("another flow is ignored except in a hello, and only an error may have none", () => {
     const known = { ...trusted, flow: "f2" };
     for (const data of [success, { ...failure, flow: "f1" }]) assert.equal(heard(data, {}, known), "ignored");
     assert.equal(heard(hello, {}, known), hello);
@@ -111,7 +111,7 @@ describe("messages", () => {
     }
   });
 
-  test("what lacks a field is ignored", () => {
+  test("messages without a field are ignored", () => {
     assert.equal(heard({ ...success, connection_id: undefined }), "ignored");
     assert.equal(heard({ ...failure, error: undefined }), "ignored");
     assert.equal(heard({ ...failure, error: { code: 7 } }), "ignored");
@@ -120,7 +120,7 @@ describe("messages", () => {
     for (const data of [null, undefined, "text", 7, [], {}]) assert.equal(heard(data), "ignored");
   });
 
-  test("what has nothing to do with us is not even counted", () => {
+  test("unrelated messages are not counted", () => {
     for (const data of [null, undefined, "text", 7, [], {}, { type: "webpackOk" }, { type: { toString: 7 } }]) {
       assert.equal(heard(data, { origin: "https://widget.example", source: {} }), null);
     }
@@ -128,7 +128,7 @@ describe("messages", () => {
 });
 
 describe("diagnose", () => {
-  test("a private address is known by its name", () => {
+  test("private hosts are recognized", () => {
     for (const host of [
       "localhost", "app.localhost", "printer.local", "db.internal", "127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.1", "192.168.1.1",
       "169.254.1.1", "[::1]", "[fd00::1]", "[fe80::1]",
@@ -138,7 +138,7 @@ describe("diagnose", () => {
     }
   });
 
-  test("a web view is known by what it calls itself", () => {
+  test("web views are recognized by their user agent", () => {
     const ios = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)";
     for (const view of [
       "Mozilla/5.0 (Linux; Android 14; Pixel 8 Build/UD1A; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/120.0.0.0 Mobile Safari/537.36",
@@ -154,7 +154,7 @@ describe("diagnose", () => {
 });
 
 describe("secrets", () => {
-  test("they need no escaping, are as long as the service wants them, and never the same", () => {
+  test("secrets need no escaping, have the required length, and are unique", () => {
     const many = new Set(Array.from({ length: 200 }, secret));
     assert.equal(many.size, 200);
     for (const one of many) assert.match(one, /^[\w-]{72}$/);

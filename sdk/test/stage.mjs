@@ -7,7 +7,7 @@ import http from "node:http";
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 
-// The browser suite of the service has it already.
+// Installed by the browser suite of the service.
 const { chromium } = createRequire(new URL("../../e2e/package.json", import.meta.url))("playwright-core");
 const built = (name) => readFile(new URL(`../../static/sdk/${name}`, import.meta.url));
 
@@ -59,7 +59,7 @@ const hostScript = (service) => `
   };
   window.ready = true;
 `;
-/** The first page in the popup, as a stub: it says hello and sends back what it is answered. */
+/** The first page in the popup, as a stub: it sends a hello and returns the answer that it gets. */
 const launchPage = (flow, origin, needsKey) => `<!doctype html><title>Launch</title><link rel="icon" href="data:,"><script>
   addEventListener("message", (event) => {
     if (event.origin === ${JSON.stringify(origin)}) fetch("/stub/key", { method: "POST", body: JSON.stringify(event.data) });
@@ -67,16 +67,16 @@ const launchPage = (flow, origin, needsKey) => `<!doctype html><title>Launch</ti
   opener?.postMessage({ type: "hubspot_auth_hello", version: 1, flow: "${flow}", needs_key: ${needsKey} }, ${JSON.stringify(origin)});
 </script><h1>Launched</h1>`;
 
-/** The page of a start that was refused: it tells its opener, and closes itself as the service's own does. */
+/** The page of a refused start: it reports to its opener, and closes itself like the service's own. */
 const refusedPage = (flow, origin) => `<!doctype html><title>Refused</title><link rel="icon" href="data:,"><script>
   opener?.postMessage({ type: "hubspot_auth_error", version: 1, flow: "${flow}", error: { code: "connect_session_ended" } }, ${JSON.stringify(origin)});
   if (opener) setTimeout(close, 2_000);
 </script><h1>Refused</h1>`;
 
 export class Stage {
-  /** The attempts that the stub knows, by their challenge. */
+  /** The flows that the stub knows, by their challenge. */
   flows = new Map();
-  /** All that the stub was asked: `{method, path, headers, body}`. */
+  /** All requests to the stub: `{method, path, headers, body}`. */
   journal = [];
   needsKey = true;
   /** Tokens of connect sessions that have ended. */
@@ -84,7 +84,7 @@ export class Stage {
   launchHeaders = {};
   hostHeaders = {};
   hostPage = HOST_PAGE;
-  /** The routes of the host's own server, by their path, and what they were asked. */
+  /** The routes of the host's own server, by their path, and their requests. */
   routes = {};
   asked = [];
   delivered = false;
@@ -118,13 +118,13 @@ export class Stage {
     return page;
   }
 
-  /** Presses the button and gives the window that it opens. */
+  /** Presses the button and returns the window that it opens. */
   async press(page, selector = "#go") {
     const [popup] = await Promise.all([page.waitForEvent("popup"), page.click(selector)]);
     return popup;
   }
 
-  /** Opens a host page, presses the button and waits until the stub knows the attempt. */
+  /** Opens a host page, presses the button and waits until the stub knows the flow. */
   async begin(options = {}) {
     const page = await this.open();
     await page.evaluate((given) => Object.assign(window.options, given), options);
@@ -133,12 +133,12 @@ export class Stage {
     return { page, popup, flow: await this.flow() };
   }
 
-  /** The newest attempt. */
+  /** Returns the newest flow. */
   flow(count = 1) {
     return until("the service knows the attempt", () => (this.flows.size >= count ? [...this.flows.values()].at(-1) : null));
   }
 
-  /** Changes what the status says, and wakes whoever waits for it. */
+  /** Changes the status, and wakes the requests that wait for it. */
   change(flow, changes) {
     Object.assign(flow, changes);
     flow.turn += 1;
@@ -149,7 +149,7 @@ export class Stage {
     return this.journal.filter((call) => call.path === path && (!method || call.method === method));
   }
 
-  /** What `connect()` came to, in the order in which it did. */
+  /** Returns the results of `connect()`, in their order. */
   results(page, count = 1) {
     return until("the attempt has ended", async () => {
       const results = await page.evaluate(() => window.results);
@@ -217,7 +217,7 @@ export class Stage {
       if (this.onStart) return answer(200, this.onStart(flow));
       return answer(200, launchPage(flow.id, fields.origin, this.needsKey), this.launchHeaders);
     }
-    // From here on the caller proves by its verifier which attempt is its own.
+    // From here on the caller's verifier selects its flow.
     if (this.silent) return response.destroy();
     const verifier = headers["hubspot-connect-verifier"] ?? "";
     if (!verifier && this.session) return answer(200, this.session);
@@ -247,7 +247,7 @@ export class Stage {
   }
 }
 
-/** Runs in a page: takes away what the oldest supported browsers, and browsers in other programs, lack. */
+/** Runs in a page: removes what the oldest supported browsers, and browsers in other programs, lack. */
 export function withoutNewApis() {
   delete URL.canParse;
   delete URL.parse;
@@ -272,7 +272,7 @@ export async function until(what, ask) {
   for (;;) {
     const answer = await ask();
     if (answer) return answer;
-    assert.ok(performance.now() < deadline, `waited in vain until ${what}`);
+    assert.ok(performance.now() < deadline, `timed out while waiting until ${what}`);
     await sleep(50);
   }
 }

@@ -1,4 +1,4 @@
-// A consumer's compiler on the built declarations.
+// The built declarations in a consumer's compiler.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -25,7 +25,7 @@ export const bySession = hubspot.connect({
   onConfirm: async ({ connectSessionId, connectionId }) => { const known: string | null = connectionId; console.log(connectSessionId, known); },
   onState: (state) => { const known: "opening" | "waiting" | "perhaps_closed" | "completing" = state; console.log(known); },
 }).catch((error: HubSpotConnectError) => error.code === "connect_session_failed" && error.cause);
-// @ts-expect-error a token is a text
+// @ts-expect-error a token is a string
 export const numbered = hubspot.connect({ connectSession: () => 7 });
 export const stop: () => void = hubspot.watch(({ connections }) => console.log(connections[0]?.status === "needs_reauth"));
 export const same: Promise<Connection | undefined> = hubspot.status().then(({ connections }) => connections[0]);
@@ -33,15 +33,15 @@ export const findings: Promise<Finding[]> = hubspot.diagnose();
 import "./element.js";
 export const state = document.querySelector("hubspot-connect")?.state === "stalled";
 export const granted = ({ scopes, missingScopes }: Connection): number => (scopes ?? missingScopes).length;
-// @ts-expect-error null as long as HubSpot has not named them
+// @ts-expect-error null until HubSpot reports them
 export const count = ({ scopes }: Connection): number => scopes.length;
-// @ts-expect-error the counter is for reading
+// @ts-expect-error the counter is read-only
 hubspot.ignoredMessages = 1;
 // @ts-expect-error no such code
 export const wrong = new HubSpotConnectError("no_such_code");
 `;
 
-test("the declarations hold in a strict consumer", async () => {
+test("the declarations compile in a strict consumer", async () => {
   const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-types-"));
   try {
     await cp(here("../../static/sdk"), folder, { recursive: true });
@@ -56,7 +56,7 @@ test("the declarations hold in a strict consumer", async () => {
   }
 });
 
-test("importing it where there is no browser does no harm", async () => {
+test("importing without a browser is safe", async () => {
   const code = await readFile(here("../../static/sdk/hubspot-connect.js"), "base64");
   const { HubSpotConnect } = await import(`data:text/javascript;base64,${code}`);
   assert.equal(new HubSpotConnect({ service: "https://connect.example.com/" }).ignoredMessages, 0);

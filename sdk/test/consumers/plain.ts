@@ -10,5 +10,5 @@ element.addEventListener("disconnected", ({ detail }) => console.log(detail.hubD
 element.connection = { portalId: 1234567, hubDomain: null, status: "needs_reauth" };
 export const state: ElementState = element.state;
 export const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
-// @ts-expect-error the event has another name, for `error` is what error trackers listen to
+// @ts-expect-error the event has another name, because error trackers listen to `error`
 element.addEventListener("error", ({ detail }) => console.log(detail));
