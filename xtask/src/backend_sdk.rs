@@ -1,4 +1,4 @@
-//! The clients for a host's backend: their types, and the whole job against the real service.
+//! The clients for a host's backend: their types, and a complete run against the real service.
 
 use crate::live::{HOST, Live};
 use crate::run::{program, root, show};
@@ -9,7 +9,7 @@ use std::process::Command;
 const TYPESCRIPT: &str = "sdk/server";
 const PYTHON: &str = "sdk/python";
 
-/// Checks both and has them do their job.
+/// Checks both clients and runs them.
 pub fn run() -> Result<Done> {
     if setup::NODE.is_missing() {
         return Err(setup::NODE.remedy());
@@ -32,7 +32,7 @@ pub fn run() -> Result<Done> {
     show(with_service(&mut tests, &live, &key)).map(Done::from)
 }
 
-/// Where everything is.
+/// Sets the variables with the addresses and the key.
 fn with_service<'a>(tests: &'a mut Command, live: &Live, key: &str) -> &'a mut Command {
     tests.env("SERVICE", &live.service).env("API_KEY", key).env("ORIGIN", HOST)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures, as ratios to a bare baseline in the same run.
+//! `cargo xtask bench`: benchmark figures, as ratios to a bare baseline in the same run.
 
 use crate::postgres::Server;
 use crate::run::{cargo, show};
@@ -13,32 +13,32 @@ pub struct Bench {
     /// Measure only this part.
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
-    /// The duration of each measurement of the web, in seconds.
+    /// Seconds for each figure of the web.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// The number of connections that send requests.
+    /// Number of connections that send requests.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// The number of waiting pages.
+    /// Number of pages that wait for their outcome concurrently.
     #[arg(long, default_value_t = 5000)]
     polls: usize,
-    /// The numbers of due tokens, separated by commas.
+    /// Numbers of due tokens, separated by commas.
     #[arg(long, default_value = "1000,10000,100000")]
     due: String,
-    /// The numbers of stored connections that are not due, separated by commas; the smallest first.
+    /// Numbers of stored connections of which none is due, separated by commas; the smallest first.
     #[arg(long, default_value = "1000,100000,1000000")]
     stored: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Connects, statuses, pages that wait
+    /// Flows, status requests, pages that wait
     Web,
-    /// Refreshes that are due, connections that are idle, an outage; on SQLite and on PostgreSQL
+    /// Due refreshes, idle connections, an outage; on SQLite and on PostgreSQL
     Refresh,
-    /// Calls that are passed on to HubSpot
+    /// Calls that are forwarded to HubSpot
     Proxy,
-    /// Access tokens that are lent to a backend, on SQLite and on PostgreSQL
+    /// Access tokens for backends, on SQLite and on PostgreSQL
     Lease,
 }
 
@@ -61,8 +61,8 @@ impl Task for Bench {
     }
 }
 
-/// The server that is named, or one that writes as durably as in earnest. It shares a core with the simulated HubSpot,
-/// away from what is measured.
+/// Returns the server that is named, or one with durable commits. It shares a core with the simulated HubSpot, away
+/// from the measured process.
 fn postgres() -> Result<Option<Server>> {
     if setup::POSTGRES.is_missing() {
         eprintln!("only SQLite is measured: {}", setup::POSTGRES.remedy());

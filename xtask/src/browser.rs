@@ -10,16 +10,16 @@ use std::process::Command;
 use std::thread::available_parallelism;
 use std::{env, fs};
 
-/// The variable that names the browser to the suite.
+/// The variable that names Chromium to the suite.
 pub const CHROMIUM: &str = "CHROMIUM";
 
-/// The variable that names the other one.
+/// The variable that names Firefox to the suite.
 const FIREFOX: &str = "FIREFOX";
 
 /// Names under which the browser is installed, the one of Debian first.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Runs the suite, or says why there is nothing to run.
+/// Runs the suite, or returns the reason for skipping it.
 pub fn run() -> Result<Done> {
     if !suite_exists() {
         return Ok(Done::Skipped("there is no e2e/package.json".to_owned()));
@@ -54,33 +54,33 @@ pub fn node_tests() -> Result<Command> {
     Ok(node)
 }
 
-/// Installs a folder's npm packages, if that has not been done since the list of them has changed.
+/// Installs a folder's npm packages, unless that was done since their list last changed.
 pub fn install_packages(folder: &str) -> Result<()> {
     let folder = root().join(folder);
     let written = |file: &str| fs::metadata(folder.join(file)).and_then(|about| about.modified()).ok();
-    // npm's own note of what it has installed.
+    // npm's own record of what it has installed.
     if written("node_modules/.package-lock.json") >= written("package-lock.json") {
         return Ok(());
     }
     show(program("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder)).map(|_| ())
 }
 
-/// Whether the repository has the suite.
+/// Returns whether the repository has the suite.
 pub fn suite_exists() -> bool {
     root().join("e2e/package.json").exists()
 }
 
-/// The browser: the one that `CHROMIUM` names, or the one that is installed.
+/// Returns Chromium: the one that `CHROMIUM` names, or the installed one.
 pub fn chromium() -> Option<PathBuf> {
     env::var_os(CHROMIUM).map(PathBuf::from).or_else(|| NAMES.into_iter().find_map(find))
 }
 
-/// The other browser, in which a part of the suite is run where it is installed.
+/// Returns Firefox, in which a part of the suite runs where it is installed.
 pub fn firefox() -> Option<PathBuf> {
     env::var_os(FIREFOX).map(PathBuf::from).or_else(|| ["firefox-esr", "firefox"].into_iter().find_map(find))
 }
 
-/// The test files by name, because `node --test` reads a folder differently from version to version.
+/// Lists the test files, because `node --test` reads a folder differently from version to version.
 fn test_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |why| format!("{}: {why}", folder.display());
     let mut files = Vec::new();

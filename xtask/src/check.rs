@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what is worth knowing after every change.
+//! `cargo xtask check`: the checks to run after every change.
 
 use crate::steps::Steps;
 use crate::suite::{self, Part};

@@ -1,4 +1,4 @@
-//! `cargo xtask generate`: documents that the program itself writes, so that they cannot drift from it.
+//! `cargo xtask generate`: documents that the program itself writes, so that they stay correct.
 
 use crate::run::{cargo_build, program, read, root, show, target_dir};
 use crate::steps::Done;
@@ -6,8 +6,8 @@ use crate::{Result, Task, browser, log_events, promises, setup};
 use clap::Args;
 use std::fs;
 
-/// Write the generated files: .env.example, docs/errors.md, docs/log-events.md, docs/promises.md, openapi.json,
-/// and the types of the client in sdk/server, if Node.js is there
+/// Write the files that are generated from the code: .env.example, docs/configuration.md, docs/errors.md, docs/log-events.md,
+/// docs/promises.md, openapi.json, and the types of the client in sdk/server, if Node.js is installed
 #[derive(Args)]
 pub struct Generate {
     /// Keep openapi.json as the one of the next release, with which later ones are compared
@@ -15,18 +15,19 @@ pub struct Generate {
     released: bool,
 }
 
-/// The client whose types are made from openapi.json.
+/// The client whose types are generated from openapi.json.
 const CLIENT: &str = "sdk/server";
 
-/// The names of the documents, and the files that keep them.
-const DOCUMENTS: [(&str, &str); 5] = [
+/// The names of the documents, and their files.
+const DOCUMENTS: [(&str, &str); 6] = [
     ("env", ".env.example"),
+    ("configuration", "docs/configuration.md"),
     ("errors", "docs/errors.md"),
     (LOG_EVENTS, "docs/log-events.md"),
     ("openapi", "openapi.json"),
     (PROMISES, "docs/promises.md"),
 ];
-/// The documents that are made from files of the repository. `hubspot-connect print` writes the others.
+/// The documents that are generated from files of the repository. `hubspot-connect print` writes the others.
 const LOG_EVENTS: &str = "log-events";
 const PROMISES: &str = "promises";
 
@@ -48,11 +49,11 @@ impl Task for Generate {
     }
 }
 
-/// The types that the TypeScript client takes from the description of the API. Its own check, a part of `cargo xtask
-/// test`, compares them.
+/// Writes the types that the TypeScript client takes from the description of the API. Its own check, a part of `cargo
+/// xtask test`, compares them.
 fn write_types() -> Result<()> {
     if setup::NODE.is_missing() {
-        println!("{CLIENT}/src/schema.ts stays as it is: {}", setup::NODE.remedy());
+        println!("{CLIENT}/src/schema.ts was not updated: {}", setup::NODE.remedy());
         return Ok(());
     }
     browser::install_packages(CLIENT)?;
@@ -64,7 +65,7 @@ pub fn check() -> Result<Done> {
     let (here, absent): (Vec<_>, Vec<_>) =
         DOCUMENTS.into_iter().partition(|(_, file)| root().join(file).exists());
     if here.is_empty() {
-        return Ok(Done::Skipped("none is committed yet".to_owned()));
+        return Ok(Done::Skipped("not committed yet".to_owned()));
     }
     build_programs()?;
     for (_, file) in absent {
@@ -80,13 +81,10 @@ pub fn check() -> Result<Done> {
     if stale.is_empty() {
         return Ok(().into());
     }
-    Err(format!(
-        "{} differs from what the code says; `cargo xtask generate` writes it anew",
-        stale.join(", ")
-    ))
+    Err(format!("{} differs from the code; run `cargo xtask generate`", stale.join(", ")))
 }
 
-/// Builds the programs that the checks run in one go, so that all are compiled with the same features, once.
+/// Builds the programs that the checks run, together, so that all are compiled with the same features, once.
 pub fn build_programs() -> Result<()> {
     let mut build = cargo_build("build");
     let packages = ["hubspot-connect", "demo", "torture", "fake-hubspot"];

@@ -1,11 +1,11 @@
-//! `cargo xtask lint`: everything that is checked without running the service.
+//! `cargo xtask lint`: all checks that do not run the service.
 
 use crate::run::{cargo, cargo_build, has_cargo, show};
 use crate::steps::{Done, Steps};
-use crate::{Result, Task, generate, sbom};
+use crate::{Result, Task, generate, links, sbom};
 use clap::Args;
 
-/// Check formatting, lints, documentation, licences and generated documents
+/// Check formatting, lints, documentation, licences, generated documents and links
 #[derive(Args)]
 pub struct Lint {}
 
@@ -18,7 +18,7 @@ impl Task for Lint {
     }
 }
 
-/// What the code must satisfy before it is worth testing, and is checked in no time after a small change.
+/// Runs the quick checks that code must pass before it is tested.
 pub fn quick(steps: &mut Steps) {
     steps.run("formatting", || show(cargo("fmt").args(["--all", "--check"])));
     steps.run("clippy", || {
@@ -26,7 +26,7 @@ pub fn quick(steps: &mut Steps) {
     });
 }
 
-/// The same, and its documentation.
+/// Runs the same checks, and that of its documentation.
 pub fn code(steps: &mut Steps) {
     quick(steps);
     steps.run("documentation", || {
@@ -38,7 +38,7 @@ pub fn code(steps: &mut Steps) {
     });
 }
 
-/// What lies beside the code: the licences of what it stands on, the documents made from it.
+/// Checks the files beside the code: the licences of its dependencies, the documents and their links.
 pub fn papers(steps: &mut Steps) {
     steps.run("dependencies", || {
         if !has_cargo("deny") {
@@ -48,4 +48,5 @@ pub fn papers(steps: &mut Steps) {
     });
     steps.run("bill of materials", sbom::check);
     steps.run("generated documents", generate::check);
+    steps.run("links of the documents", links::check);
 }

@@ -1,5 +1,5 @@
-//! The service as a program of its own, beside a simulated HubSpot, with a database and keys that go with them: for
-//! whoever tests it from outside.
+//! The service as a separate program, beside a simulated HubSpot, with its own database and keys, for tests from
+//! outside.
 
 use crate::Result;
 use crate::run::{program, read, target_dir};
@@ -10,31 +10,31 @@ use std::process::{Child, Command, Stdio, id};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a program may take until it listens.
+/// The longest time until a program listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The one page that may connect. Nobody listens there: it only has a name.
+/// The only page that may connect. No server listens there: only its name matters.
 pub const HOST: &str = "http://127.0.0.1:3000";
 
-/// Service and HubSpot; both end with this value.
+/// Service and HubSpot, both stopped on drop.
 pub struct Live {
     children: Vec<Child>,
-    /// Where its files are, for as long as it lives.
+    /// The folder of its files, removed with it.
     pub folder: PathBuf,
-    /// Where the service is.
+    /// The URL of the service.
     pub service: String,
-    /// Where HubSpot is.
+    /// The URL of HubSpot.
     pub hubspot: String,
     variables: Vec<(String, String)>,
 }
 
 impl Live {
-    /// Starts both on free ports of this machine. The programs must have been built.
+    /// Starts both on free loopback ports. The programs must have been built.
     pub fn start(name: &str) -> Result<Self> {
         Self::start_with(name, &[])
     }
 
-    /// The same with variables that go before the usual ones.
+    /// Starts both with variables that override the defaults.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let folder = target_dir().join(format!("live-{name}-{}", id()));
         fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
@@ -54,14 +54,14 @@ impl Live {
         Ok(live)
     }
 
-    /// An API key with all scopes.
+    /// Creates an API key with all scopes.
     pub fn api_key(&self) -> Result<String> {
         let scopes = "tokens:read,connections:read,connections:write,sessions:write,proxy,webhooks";
         let key = read(&mut self.command(&["api-keys", "create", "tests", "--scope", scopes]))?;
         Ok(key.trim().to_owned())
     }
 
-    /// A command of the service's own.
+    /// Returns a command of the service's program.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program(built("hubspot-connect"));
         command.args(arguments).current_dir(&self.folder);
@@ -85,12 +85,12 @@ impl Live {
             ("ADMIN_ADDR", "off".to_owned()),
             ("NO_PROXY", "*".to_owned()),
             ("HOST_ORIGINS", HOST.to_owned()),
-            // Whoever tests asks more often than any host.
+            // Tests send more requests than any host.
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_API_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "0".to_owned()),
-            // Receivers of webhooks are on this machine too.
+            // Receivers of webhooks run on this machine too.
             ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),
         ];
@@ -120,7 +120,7 @@ fn built(name: &str) -> PathBuf {
     target_dir().join("debug").join(name)
 }
 
-/// Both are held until the second is found, so that they differ.
+/// Returns two free ports, both held until the second is found so that they differ.
 fn free_ports() -> Result<(u16, u16)> {
     let bind = || TcpListener::bind(("127.0.0.1", 0)).map_err(|why| format!("no free port: {why}"));
     let (one, other) = (bind()?, bind()?);

@@ -1,15 +1,17 @@
-//! Commands for this repository. `cargo xtask` alone prints the list.
+//! The tasks of this repository. `cargo xtask` alone prints the list.
 //!
-//! A new command is one file with a struct that implements [`Task`], and one line in [`tasks`]. The first sentence of
-//! the struct's documentation is its help text.
-#![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
+//! A new command is one file with a struct that implements [`Task`], and one line in [`tasks`]. The list shows the
+//! first sentence of the struct's documentation.
+#![expect(clippy::print_stdout, reason = "a command-line program prints to standard output")]
 
 mod backend_sdk;
 mod bench;
 mod browser;
 mod check;
 mod compatibility;
+mod docs;
 mod generate;
+mod links;
 mod lint;
 mod live;
 mod log_events;
@@ -31,16 +33,16 @@ mod words;
 use clap::{ArgMatches, Args, Command};
 use std::process::ExitCode;
 
-/// A failure is a sentence for the developer; nothing here is handled by kind.
+/// A failure is a sentence for the terminal; no failure is handled by kind.
 type Result<T> = std::result::Result<T, String>;
 
-/// One command of `cargo xtask`; its fields are its arguments.
+/// A command of `cargo xtask`; its fields are its arguments.
 trait Task: Args {
     /// Does the work.
     fn run(self) -> Result<()>;
 }
 
-/// The list.
+/// Lists the tasks.
 fn tasks() -> Vec<Entry> {
     vec![
         Entry::of::<check::Check>("check"),
@@ -51,6 +53,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<postgres::Postgres>("postgres"),
         Entry::of::<generate::Generate>("generate"),
         Entry::of::<pictures::Pictures>("pictures"),
+        Entry::of::<docs::Docs>("docs"),
         Entry::of::<sbom::Sbom>("sbom"),
         Entry::of::<bench::Bench>("bench"),
         Entry::of::<torture::Torture>("torture"),
@@ -58,7 +61,7 @@ fn tasks() -> Vec<Entry> {
     ]
 }
 
-/// A line of the list: how the command is written, and how it is started.
+/// An entry of the list: the command's name, and the function that starts it.
 struct Entry {
     command: Command,
     start: fn(&ArgMatches) -> Result<()>,
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
     let tasks = tasks();
     let mut list = Command::new("cargo xtask")
         .bin_name("cargo xtask")
-        .about("Build, check and test this repository")
+        .about("The tasks of this repository")
         .disable_help_subcommand(true)
         .subcommands(tasks.iter().map(|task| task.command.clone()));
     let given = list.get_matches_mut();

@@ -135,12 +135,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_promise_names_tests_that_exist() {
+    fn every_promise_names_existing_tests() {
         assert_eq!(document().err(), None);
     }
 
     #[test]
-    fn a_promise_is_a_row_with_links_to_its_tests() {
+    fn promises_are_rows_with_links_to_their_tests() {
         let markdown = "# A\n| what | where |\n|---|---|\n| no | promise |\n\n## B\n| Promise | Tests |\n|---|---|\n\
             | Nothing is lost. | [`a_b`](tests/it/x.rs), [it \"works\"](e2e/x.test.mjs) |\n| No test. | none |\n";
         let tests = vec![
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_found_by_its_whole_name_and_its_attribute() {
+    fn tests_are_found_by_their_whole_name_and_attribute() {
         let code = "#[tokio::test]\nasync fn it_works() {}\n\nfn helper() {}\n\n  test(\"a page opens\", async () => {})";
         assert!(has_test(code, "it_works"));
         assert!(has_test(code, "a page opens"));

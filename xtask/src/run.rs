@@ -1,38 +1,38 @@
-//! Running other programs: from the root of the repository, without a keyboard, with words when they fail.
+//! Child processes: run from the root of the repository, without input, with clear errors.
 
 use crate::Result;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }
 
-/// Where Cargo puts what it builds.
+/// Returns Cargo's target folder.
 pub fn target_dir() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
-        // Cargo reads a relative one from the caller's folder, our children run in the root.
+        // Cargo resolves a relative path against the caller's folder, but the child processes run in the root.
         Some(given) => std::path::absolute(&given).unwrap_or_else(|_| given.into()),
         None => root().join("target"),
     }
 }
 
-/// Whether a machine is watching, which has no use for progress.
+/// Returns whether this is a CI run, which needs no progress output.
 pub fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// A program that will run in the root of the repository and is never asked anything.
+/// Returns a command that runs in the root of the repository, without input.
 pub fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(name);
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
 
-/// A Cargo subcommand.
+/// Returns a Cargo subcommand.
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).env("CARGO_TARGET_DIR", target_dir());
@@ -40,9 +40,9 @@ pub fn cargo(subcommand: &str) -> Command {
     command
 }
 
-/// Cargo tells a program that it runs which package it is of. Told to the next Cargo, that looks like a change of
-/// environment to build scripts that watch it, and much is built anew each time one goes from `cargo xtask` to Cargo
-/// itself and back.
+/// Removes the variables in which Cargo describes the running package. To the next Cargo they look like a change of
+/// environment for build scripts that watch them, and much would be rebuilt after each change between `cargo xtask` and
+/// Cargo itself.
 fn without_own_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -52,7 +52,7 @@ fn without_own_package(command: &mut Command) {
     }
 }
 
-/// A Cargo subcommand that compiles: it tells its progress to people and only its findings to machines.
+/// Returns a Cargo subcommand that compiles: with progress at a terminal, and without in CI.
 pub fn cargo_build(subcommand: &str) -> Command {
     let mut command = cargo(subcommand);
     command.arg("--locked");
@@ -62,12 +62,12 @@ pub fn cargo_build(subcommand: &str) -> Command {
     command
 }
 
-/// Whether `cargo <subcommand>` is installed.
+/// Returns whether `cargo <subcommand>` is installed.
 pub fn has_cargo(subcommand: &str) -> bool {
     cargo(subcommand).arg("--version").output().is_ok_and(|answer| answer.status.success())
 }
 
-/// Runs a program whose output the person sees.
+/// Runs a program with visible output.
 pub fn show(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|why| format!("{} could not be started: {why}", name(command)))?;
     if status.success() { Ok(()) } else { Err(format!("{} failed ({status})", name(command))) }
@@ -84,13 +84,13 @@ pub fn read(command: &mut Command) -> Result<String> {
     Err(format!("{} failed ({}):\n{}", name(command), answer.status, said.trim()))
 }
 
-/// The full path of a program, if the shell would find it.
+/// Returns the full path of a program on the path.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// The program and its first argument, as people call it: `cargo clippy`, not its forty arguments.
+/// Returns the program and its first argument: `cargo clippy`, not its forty arguments.
 fn name(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     match command.get_args().next() {
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_cargo_is_not_told_of_our_own_package() {
+    fn child_cargo_gets_no_package_variables() {
         assert!(env::var_os("CARGO_MANIFEST_DIR").is_some(), "Cargo tells this test");
         let names = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR"];
         let removed: Vec<_> = cargo("build")

@@ -1,8 +1,8 @@
-//! `cargo xtask sbom`: what the shipped binary is made of, as CycloneDX 1.5.
+//! `cargo xtask sbom`: the contents of the shipped binary, as CycloneDX 1.5.
 //!
-//! Packages are those that Cargo links for the target and features of the Dockerfile, so neither what only builds or
-//! tests the program nor what a feature could bring but does not. Versions, licences and the graph are `cargo tree`'s;
-//! checksums are those of Cargo.lock. The same source gives the same bytes.
+//! Packages are those that Cargo links for the target and features of the Dockerfile, so build and test dependencies
+//! and those of disabled features are left out. Versions, licences and the graph come from `cargo tree`; checksums from
+//! Cargo.lock. The same source gives the same bytes.
 
 use crate::run::{cargo, read, root, target_dir};
 use crate::{Result, Task};
@@ -20,7 +20,7 @@ pub struct Sbom {
     target: String,
 }
 
-/// What the image is built for on most machines.
+/// The target of the image on most machines.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROGRAM: &str = "hubspot-connect";
 
@@ -32,7 +32,8 @@ impl Task for Sbom {
     }
 }
 
-/// Writes it for the image's target; says so if a package has no licence or, out of a registry, no checksum.
+/// Generates it for the image's target. The error names a package without a licence or, from a registry, without a
+/// checksum.
 pub fn check() -> Result<()> {
     write(TARGET).map(|_| ())
 }
@@ -80,12 +81,12 @@ fn document(tree: &str, lock: &str, target: &str) -> Result<String> {
     ))
 }
 
-/// Reads `cargo tree --prefix depth`: the program, and all that is linked into it.
+/// Parses `cargo tree --prefix depth`: the program, and all packages linked into it.
 fn linked(tree: &str) -> Result<(Id, BTreeMap<Id, Package>)> {
     let mut packages: BTreeMap<Id, Package> = BTreeMap::new();
     let mut above: Vec<Id> = Vec::new();
     for line in tree.lines().filter(|line| !line.is_empty()) {
-        let odd = || format!("`cargo tree` says what is not understood: {line}");
+        let odd = || format!("unexpected line of `cargo tree`: {line}");
         let digits = line.bytes().take_while(u8::is_ascii_digit).count();
         let depth: usize = line[..digits].parse().map_err(|_| odd())?;
         let (package, licence) = line[digits..].split_once('\t').ok_or_else(odd)?;
@@ -97,16 +98,16 @@ fn linked(tree: &str) -> Result<(Id, BTreeMap<Id, Package>)> {
             parent.needs.insert(id.clone());
         }
         let licence = licence.trim_end_matches(" (*)");
-        // A slash is how `OR` was written once.
+        // A slash is the old spelling of `OR`.
         let licence = licence.split('/').map(str::trim).collect::<Vec<_>>().join(" OR ");
         packages.entry(id.clone()).or_default().licence = licence;
         above.push(id);
     }
-    let program = above.into_iter().next().ok_or("`cargo tree` says nothing")?;
+    let program = above.into_iter().next().ok_or("`cargo tree` printed nothing")?;
     Ok((program, packages))
 }
 
-/// What Cargo.lock says of each package: the checksum, where it is out of a registry.
+/// Returns the checksum of each package in Cargo.lock, which only packages from a registry have.
 fn locked(lock: &str) -> BTreeMap<Id, Option<String>> {
     let entries = lock.split("[[package]]").skip(1).map(|entry| {
         let value = |name: &str| {
@@ -143,15 +144,15 @@ fn component(
         Some(sum) => {
             write!(json, r#","hashes":[{{"alg":"SHA-256","content":{}}}],"purl":{reference}"#, quoted(sum))
         }
-        // What is ours is in no registry, where a stranger's package may have its name.
+        // The repository's own packages are in no registry, where another package may have the same name.
         None => Ok(()),
     }
     .map_err(|why| why.to_string())?;
     Ok(json + "}")
 }
 
-/// How a package is referred to: as its package URL, where it is out of a registry. A plus sign of a version is written as
-/// such in no address.
+/// Returns the reference of a package: its package URL, if it is from a registry. A plus sign of a version must be
+/// escaped in URLs.
 fn reference((name, version): &Id) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_linked_package_is_named_with_what_is_known_of_it() {
+    fn linked_packages_are_listed_with_their_metadata() {
         let document = read(&document(TREE, LOCK, "a-target").expect("a document"));
         let (one, two) = ("pkg:cargo/one@1.0.0", "pkg:cargo/two@2.0.0%2B3");
         assert_eq!(
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_an_error() {
+    fn missing_package_metadata_is_an_error() {
         let unlicensed = TREE.replace("ISC", "");
         let unchecked = LOCK.replace("checksum = \"def\"\n", "");
         let unlocked = LOCK.replace("\"two\"", "\"three\"");
@@ -209,14 +210,14 @@ mod tests {
             (unlicensed.as_str(), LOCK, "two 2.0.0+3 names no licence"),
             (TREE, &unchecked, "two 2.0.0+3 has no checksum in Cargo.lock"),
             (TREE, &unlocked, "two 2.0.0+3 is not in Cargo.lock"),
-            ("", LOCK, "`cargo tree` says nothing"),
+            ("", LOCK, "`cargo tree` printed nothing"),
         ] {
             assert_eq!(document(tree, lock, "a-target").expect_err("an error"), why);
         }
     }
 
     #[test]
-    fn of_the_program_itself_what_is_linked_is_named_and_what_is_not_is_left_out() {
+    fn only_linked_packages_of_the_program_are_listed() {
         let file = write(TARGET).expect("a document");
         let document = read(&fs::read_to_string(file).expect("the file"));
         let components = document["components"].as_array().expect("a list");

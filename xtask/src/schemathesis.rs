@@ -1,5 +1,5 @@
-//! Requests made up out of the description of the API, by Schemathesis: what the service answers must be what the
-//! description says, whatever is sent.
+//! Requests generated from the description of the API by Schemathesis: every response of the service must match the
+//! description.
 
 use crate::live::{HOST, Live};
 use crate::run::{program, root, show};
@@ -7,16 +7,16 @@ use crate::steps::Done;
 use crate::{Result, generate, setup};
 use std::fs;
 
-/// What is installed, what is there to be asked about, and what is told to it, with the reasons for what is left out.
+/// The requirements, the test data and the settings, with the reasons for every exception.
 const FOLDER: &str = "xtask/schemathesis";
-/// Made-up requests for each operation and phase: a minute of them in all.
+/// Generated requests per operation and phase: a minute in all.
 const EXAMPLES: &str = "30";
-/// What the examples of the description name is good here, and there are installs and pickup codes to be claimed.
+/// The values in the description's examples are valid here, and there are installs and pickup codes to claim.
 const VARIABLES: [(&str, &str); 5] = [
     ("HOST_ORIGINS", "http://127.0.0.1:3000,https://app.example.com"),
     ("MARKETPLACE_INSTALLS", "on"),
     ("TOKEN_DELIVERY", "auto"),
-    // What is passed on to HubSpot may change something there.
+    // Calls that are forwarded to HubSpot may change something there.
     ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read crm.objects.contacts.write"),
     ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1,app.example.com"),
 ];
@@ -31,7 +31,7 @@ pub fn run() -> Result<Done> {
     prepare.arg(root().join(FOLDER).join("prepare.py")).arg(&live.folder);
     prepare.env("SERVICE", &live.service).env("HUBSPOT", &live.hubspot);
     show(prepare.env("ORIGIN", HOST).env("API_KEY", &key))?;
-    // Beside the dictionaries that it names.
+    // Beside the dictionaries to which it refers.
     let config = live.folder.join("schemathesis.toml");
     fs::copy(root().join(FOLDER).join("schemathesis.toml"), &config).map_err(|why| why.to_string())?;
     let mut run = program(python.with_file_name("schemathesis"));

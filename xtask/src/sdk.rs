@@ -1,4 +1,4 @@
-//! The browser SDK: types, whether `static/sdk` is what `sdk/` gives, and its own tests.
+//! The browser SDK: its types, whether `static/sdk` is up to date with `sdk/`, and its own tests.
 
 use crate::run::{program, root, show};
 use crate::steps::Done;

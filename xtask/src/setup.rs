@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: what the tests need from the machine, and how it gets there.
+//! `cargo xtask setup`: the tests' requirements on the machine, and their installation.
 
 use crate::postgres::Binaries;
 use crate::run::{find, program, read, root, target_dir};
@@ -7,29 +7,29 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Install missing requirements of the tests: PostgreSQL, nginx, Chromium, Firefox, Node.js, Python
+/// Install what the tests need and this machine lacks: PostgreSQL, nginx, Chromium, Firefox, Node.js, Python
 #[derive(Args)]
 pub struct Setup {}
 
 impl Task for Setup {
     fn run(self) -> Result<()> {
         install_missing(&[POSTGRES, NGINX, CHROMIUM, FIREFOX, NODE, PYTHON])?;
-        println!("PostgreSQL, nginx, Chromium, Node.js and Python are here");
+        println!("PostgreSQL, nginx, Chromium, Node.js and Python are installed");
         Ok(())
     }
 }
 
-/// Something the machine must have.
+/// A requirement on the machine.
 pub struct Need {
     what: &'static str,
-    /// The packages that bring it on Debian and Ubuntu.
+    /// The packages on Debian and Ubuntu.
     packages: &'static [&'static str],
     is_here: fn() -> bool,
-    /// Whether tests that lack it are skipped.
+    /// Whether tests that need it are skipped without it.
     is_optional: bool,
 }
 
-/// The server that the integration suite runs on a second time.
+/// The server of the integration suite's second run.
 pub const POSTGRES: Need = Need {
     what: "PostgreSQL server",
     packages: &["postgresql"],
@@ -37,16 +37,16 @@ pub const POSTGRES: Need = Need {
     is_optional: false,
 };
 
-/// The proxy that the integration suite puts in front of the service once.
+/// The proxy that the integration suite puts in front of the service.
 pub const NGINX: Need = Need {
     what: "nginx",
     packages: &["nginx"],
-    // Debian keeps it where the path of most users does not lead.
+    // Debian installs it outside of most users' path.
     is_here: || find("nginx").is_some() || Path::new("/usr/sbin/nginx").is_file(),
     is_optional: false,
 };
 
-/// The browser of the browser suite.
+/// The main browser of the browser suite.
 pub const CHROMIUM: Need = Need {
     what: "Chromium",
     packages: &["chromium", "fonts-liberation"],
@@ -62,7 +62,7 @@ pub const FIREFOX: Need = Need {
     is_optional: true,
 };
 
-/// What runs the browser suite.
+/// The runtime of the browser suite.
 pub const NODE: Need = Need {
     what: "Node.js with npm",
     packages: &["nodejs", "npm"],
@@ -70,7 +70,7 @@ pub const NODE: Need = Need {
     is_optional: false,
 };
 
-/// What verifies webhooks as a receiver in Python does, and what runs the checks of the API's description.
+/// The interpreter of the Python webhook receiver, and of the checks of the API's description.
 pub const PYTHON: Need = Need {
     what: "Python 3 with venv",
     packages: &["python3", "python3-venv"],
@@ -78,8 +78,8 @@ pub const PYTHON: Need = Need {
     is_optional: false,
 };
 
-/// Installs the Python packages that a folder's `requirements.txt` names into an environment of its own, if that has not
-/// been done since the list has changed. The interpreter of that environment.
+/// Installs the Python packages of a folder's `requirements.txt` into a separate environment, unless that was done
+/// since the list last changed. Returns the interpreter of that environment.
 pub fn python_packages(folder: &str) -> Result<PathBuf> {
     if PYTHON.is_missing() {
         return Err(PYTHON.remedy());
@@ -98,12 +98,12 @@ pub fn python_packages(folder: &str) -> Result<PathBuf> {
 }
 
 impl Need {
-    /// Whether the machine lacks it.
+    /// Returns whether the machine lacks it.
     pub fn is_missing(&self) -> bool {
         !(self.is_here)()
     }
 
-    /// What a person does about it.
+    /// Returns the command that installs it.
     pub fn remedy(&self) -> String {
         let Self { what, packages, .. } = self;
         match find("apt-get") {
@@ -123,7 +123,7 @@ impl Need {
     }
 }
 
-/// Installs those that are missing. One that cannot be installed does not keep the others away.
+/// Installs those that are missing. A failed installation does not stop the others.
 pub fn install_missing(needs: &[Need]) -> Result<()> {
     let missing: Vec<_> = needs.iter().filter(|need| need.is_missing()).collect();
     if missing.is_empty() {
@@ -137,7 +137,7 @@ pub fn install_missing(needs: &[Need]) -> Result<()> {
     for need in missing {
         let outcome = if can_install { need.install() } else { Err(need.remedy()) };
         match outcome {
-            Err(why) if need.is_optional => println!("    {why}; what needs it is skipped"),
+            Err(why) if need.is_optional => println!("    {why}; its tests are skipped"),
             Err(why) => failed.push(why),
             Ok(()) => {}
         }
@@ -145,7 +145,7 @@ pub fn install_missing(needs: &[Need]) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
-/// Whether this process may install packages, and may not run a PostgreSQL server.
+/// Returns whether this process is root: it may install packages, and must not run a PostgreSQL server.
 pub fn is_root() -> bool {
     read(program("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }

@@ -1,20 +1,20 @@
-//! `cargo xtask siege`: shows that hostile connections lock nobody out.
+//! `cargo xtask siege`: shows that hostile connections block no other client.
 
 use crate::run::{cargo, program, show, target_dir};
 use crate::{Result, Task, generate};
 use clap::Args;
 
-/// Holds thousands of hostile connections open beside an honest client, and judges that it is served
+/// Hold thousands of hostile connections open beside an honest client, and check that it is served
 ///
-/// One kind of attack after the other, from two client addresses. Prints a table: the slowest answer that the honest
-/// client got, the peak memory of the service, and when the last hostile connection was closed after its client fell
+/// One kind of attack after the other, from two client addresses. Prints a table: the slowest response to the honest
+/// client, the peak memory of the service, and when the last hostile connection was closed after its client fell
 /// silent.
 #[derive(Args)]
 pub struct Siege {
-    /// The duration in minutes: all kinds of attack at least once
+    /// Minutes of the siege: all kinds of attack at least once
     #[arg(long, default_value_t = 5)]
     minutes: u64,
-    /// The number of hostile connections
+    /// Number of hostile connections
     #[arg(long, default_value_t = 20_000)]
     connections: usize,
 }
@@ -28,8 +28,8 @@ impl Task for Siege {
     }
 }
 
-/// The siege that is part of `cargo xtask test`: the attacks that differ most, few connections, and the binaries that are
-/// there by then.
+/// Runs the siege that is part of `cargo xtask test`: the attacks that differ most, few connections, and the binaries
+/// that exist by then.
 pub fn briefly() -> Result<()> {
     generate::build_programs()?;
     let kinds = ["one-byte-more", "unread", "abandoned-poll"];

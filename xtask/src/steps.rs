@@ -3,9 +3,9 @@
 use crate::Result;
 use std::time::{Duration, Instant};
 
-/// How a step ended, if it did not fail.
+/// The result of a step that did not fail.
 pub enum Done {
-    /// It found nothing wrong; the text, perhaps empty, says how much it looked at.
+    /// It passed; the text, perhaps empty, says how much was checked.
     Passed(String),
     /// It had nothing to do, for this reason.
     Skipped(String),
@@ -17,7 +17,7 @@ impl From<()> for Done {
     }
 }
 
-/// What has been run so far.
+/// The steps so far.
 #[derive(Default)]
 pub struct Steps(Vec<Step>);
 
@@ -28,8 +28,8 @@ struct Step {
 }
 
 impl Steps {
-    /// Runs one step. A failure is told and remembered, the next step runs all the same: one round shows everything
-    /// that is wrong.
+    /// Runs a step. A failure is printed and recorded, and the next step runs all the same: one round shows all
+    /// failures.
     pub fn run<D: Into<Done>>(&mut self, name: &'static str, work: impl FnOnce() -> Result<D>) {
         println!("\n==> {name}");
         let begun = Instant::now();
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_step_runs_although_one_failed() {
+    fn every_step_runs_after_a_failure() {
         let mut steps = Steps::default();
         steps.run("first", || Err::<(), _>("broken".to_owned()));
         steps.run("second", || Ok(Done::Skipped("nothing to do".to_owned())));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn skipped_steps_are_no_failure() {
+    fn skipped_steps_are_not_failures() {
         let mut steps = Steps::default();
         steps.run("only", || Ok(Done::Skipped("nothing to do".to_owned())));
         assert_eq!(steps.finish(), Ok(()));

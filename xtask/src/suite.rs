@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread::available_parallelism;
 
-/// The variable that sends the integration suite to PostgreSQL: the URL of a server on which every test makes a
-/// database of its own.
+/// The variable with the URL of a PostgreSQL server for the integration suite, on which every test creates its own
+/// database.
 pub const POSTGRES_URL: &str = "TEST_POSTGRES_URL";
 
-/// Which tests to run.
+/// The tests to run.
 #[derive(Clone, Copy)]
 pub enum Part {
-    /// Every test there is.
+    /// All tests.
     All,
     /// All but the integration suite.
     Unit,
@@ -24,7 +24,7 @@ pub enum Part {
     Integration,
 }
 
-/// Runs the tests, against PostgreSQL if there is a URL and against SQLite if not.
+/// Runs the tests, against PostgreSQL if there is a URL, else against SQLite.
 pub fn run(part: Part, postgres: Option<&str>) -> Result<Done> {
     let nextest = has_cargo("nextest");
     let mut tests = if nextest { with_nextest(part) } else { with_cargo(part) };
@@ -43,12 +43,12 @@ pub fn run(part: Part, postgres: Option<&str>) -> Result<Done> {
     }
 }
 
-/// Always the whole workspace, narrowed by name: selecting a package would compile the dependencies again with fewer
-/// features.
+/// Runs them in the whole workspace, filtered by name: selecting a package would compile the dependencies again with
+/// fewer features.
 fn with_nextest(part: Part) -> Command {
     let mut tests = cargo("nextest");
     tests.args(["run", "--workspace", "--locked", "--profile", profile()]);
-    // Many tests wait for a while, so there are more of them at once than processors.
+    // Many tests wait for a while, so more of them run concurrently than there are processors.
     let processors = available_parallelism().map_or(1, NonZero::get);
     tests.args(["--test-threads", &(processors * 3 / 2).to_string()]);
     match part {
@@ -73,17 +73,17 @@ fn with_cargo(part: Part) -> Command {
     tests
 }
 
-/// The profile of `.config/nextest.toml`.
+/// Returns the profile of `.config/nextest.toml`.
 fn profile() -> &'static str {
     if in_ci() { "ci" } else { "default" }
 }
 
-/// Where the runner leaves the numbers, as that file says: always in the repository, whatever the target folder is.
+/// Returns the path of the runner's report, as that file sets it: always in the repository, for every target folder.
 fn report_of(profile: &str) -> PathBuf {
     root().join("target/nextest").join(profile).join("junit.xml")
 }
 
-/// The numbers on the outermost element of the runner's report.
+/// Returns the numbers on the outermost element of the runner's report.
 fn count(report: &str) -> Option<String> {
     let head = report.split_once("<testsuites ")?.1.split_once('>')?.0;
     let number = |name: &str| -> Option<u32> {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_come_from_the_outermost_element() {
+    fn numbers_come_from_the_outermost_element() {
         let report = r#"<?xml version="1.0" encoding="UTF-8"?>
             <testsuites name="nextest-run" tests="12" failures="2" errors="1" uuid="u" time="2.002">
             <testsuite name="it" tests="3" disabled="0" errors="0" failures="0">"#;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the one command that says whether the repository is in order.
+//! `cargo xtask test`: the one command that checks the whole repository.
 
 use crate::postgres::Server;
 use crate::run::{cargo, target_dir};
@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Child;
 
-/// Runs every check and every test, after setting up what they need
+/// Run every check and every test, after installing what they need
 ///
 /// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, a minute of
 /// torture and one of siege, the browser suite, licences and generated documents. PostgreSQL, nginx, Chromium and npm
@@ -27,19 +27,19 @@ pub struct Test {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Formatting, clippy, documentation, licences, generated documents
+    /// Formatting, clippy, documentation, licences, generated documents and links
     Lint,
     /// Everything except the integration and the browser suite
     Unit,
     /// The integration suite on SQLite
     Sqlite,
-    /// The integration suite on a PostgreSQL server of its own
+    /// The integration suite on a PostgreSQL server
     Postgres,
-    /// Replicas that are killed, frozen and cut off for a minute, and a service that is besieged for one
+    /// Replicas that are killed, frozen and cut off for a minute, and a service under siege for one
     Torture,
-    /// Requests that are made up out of the description of the API, and its comparison with that of the last release
+    /// Requests generated from the description of the API, and its comparison with that of the last release
     Description,
-    /// The clients for backends: the whole job in TypeScript and in Python
+    /// The clients for backends: a complete run in TypeScript and in Python
     BackendSdk,
     /// The browser SDK: its types, its built files, its tests
     Sdk,
@@ -47,7 +47,7 @@ enum Part {
     Browser,
 }
 
-/// The parts that test the API and its clients against one running service.
+/// The parts that test the API and its clients against a running service.
 const CLIENTS: [&str; 3] = ["description", "backend-sdk", "sdk"];
 
 impl Task for Test {
@@ -104,7 +104,7 @@ impl Test {
                 steps.run("integration suite on SQLite", || suite::run(Suite::Integration, None));
             }
         }
-        // What follows waits more than it computes, so the clients are tested meanwhile.
+        // The next steps wait more than they compute, so the clients are tested at the same time.
         let meanwhile = self.only.is_empty().then(|| Meanwhile::start(&CLIENTS));
         if self.wants(Part::Postgres) {
             steps.run("integration suite on PostgreSQL", || {
@@ -139,7 +139,7 @@ impl Test {
     }
 }
 
-/// Parts that run in a process of their own beside other steps. Their output is printed at the end.
+/// Parts that run in another process beside other steps. Their output is printed at the end.
 struct Meanwhile {
     child: Child,
     output: PathBuf,

@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: shows that no refresh token is lost, whatever is killed.
+//! `cargo xtask torture`: shows that no refresh token is lost when processes are killed.
 
 use crate::postgres::Server;
 use crate::run::{cargo, program, show, target_dir};
@@ -6,27 +6,27 @@ use crate::suite::POSTGRES_URL;
 use crate::{Result, Task, generate};
 use clap::Args;
 
-/// Kills, freezes and cuts off replicas while they refresh, and judges that no refresh token is lost and that access
-/// tokens are what they are said to be
+/// Kill, freeze and cut off replicas while they refresh, and check that no refresh token is lost and that access tokens
+/// are what the service says they are
 ///
-/// Three replicas on a PostgreSQL server of their own, a HubSpot that replaces every refresh token at its use, people who
-/// connect and disconnect, and backends that read access tokens meanwhile. Prints a table of figures, a line for each
+/// Three replicas on a PostgreSQL server, a HubSpot that rotates every refresh token at its use, users who connect and
+/// disconnect, and backends that read access tokens at the same time. Prints a table of figures, a line for each
 /// invariant, and the command that repeats the run.
 #[derive(Args)]
 pub struct Torture {
-    /// The duration of the faults, in minutes
+    /// Minutes of faults
     #[arg(long, conflicts_with = "seconds")]
     minutes: Option<u64>,
-    /// The duration of the faults, in seconds; at least as long as the freeze that outlasts a lease
+    /// Seconds of faults; at least as long as the freeze that outlasts a lease
     #[arg(long)]
     seconds: Option<u64>,
-    /// The seed of the faults; the same seed repeats them
+    /// Seed of the faults; the same seed draws the same faults
     #[arg(long)]
     seed: Option<u64>,
-    /// The number of connections
+    /// Number of connections
     #[arg(long, default_value_t = 200)]
     connections: usize,
-    /// Skip the waiting at the end
+    /// End faults early that cause long waits at the end
     #[arg(long)]
     hurry: bool,
     /// Use the binaries of the dev profile instead of release builds
@@ -54,8 +54,8 @@ impl Task for Torture {
     }
 }
 
-/// The run that is part of `cargo xtask test`: as short as the freeze that outlasts a lease allows, with the binaries
-/// that are there by then.
+/// Runs the torture that is part of `cargo xtask test`: as short as the freeze that outlasts a lease allows, with the
+/// binaries that exist by then.
 pub fn briefly() -> Result<()> {
     generate::build_programs()?;
     torture("debug", &["--seconds".to_owned(), "68".to_owned(), "--hurry".to_owned()])

@@ -1,4 +1,4 @@
-//! Where the server's programs are.
+//! The search for the server's programs.
 
 use crate::run::find;
 use std::fs;
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 pub struct Binaries(PathBuf);
 
 impl Binaries {
-    /// Looks on the path, then where Debian keeps them, newest version first: there they are on nobody's path.
+    /// Searches the path, then Debian's folders, which are on no path, newest version first.
     pub fn find() -> Option<Self> {
         let on_path = find("initdb").or_else(|| find("pg_ctl"));
-        // The path may hold a link to the real program; its neighbours are where the link points.
+        // The path may contain a link to the real program; the others are beside the link's target.
         let on_path = on_path.and_then(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
         on_path.into_iter().chain(debian()).find(|folder| is_complete(folder)).map(Self)
     }
 
-    /// The path of one program.
+    /// Returns the path of a program.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

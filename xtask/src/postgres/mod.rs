@@ -13,7 +13,7 @@ use crate::{Result, Task};
 use clap::Args;
 use std::process::Stdio;
 
-/// Runs one command beside a fresh PostgreSQL server, whose URL it finds in TEST_POSTGRES_URL
+/// Run one command beside a fresh PostgreSQL server, whose URL it finds in TEST_POSTGRES_URL
 ///
 /// For example `cargo xtask postgres -- cargo nextest run --test it refresh`. The server is gone when the command ends.
 #[derive(Args)]

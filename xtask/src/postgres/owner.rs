@@ -1,4 +1,4 @@
-//! Who runs the server: PostgreSQL refuses to run as root.
+//! The user that runs the server: PostgreSQL refuses to run as root.
 
 use crate::Result;
 use crate::run::{find, program, read};
@@ -11,9 +11,9 @@ use std::process::Command;
 
 /// The user that owns the server and its files.
 pub enum Owner {
-    /// The one who runs the tests.
+    /// The user who runs the tests.
     Caller,
-    /// Somebody else, because the caller is root.
+    /// Another user, because the caller is root.
     Other {
         /// Number of the user.
         uid: u32,
@@ -23,7 +23,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The caller, or for root the user that comes with the PostgreSQL packages.
+    /// Chooses the caller, or for root the user that comes with the PostgreSQL packages.
     pub fn choose() -> Result<Self> {
         if !setup::is_root() {
             return Ok(Self::Caller);
@@ -39,7 +39,7 @@ impl Owner {
         Ok(Self::Other { uid, gid })
     }
 
-    /// A program that will run as this user.
+    /// Returns a command that runs as this user.
     pub fn program(&self, path: impl AsRef<OsStr>) -> Command {
         let Self::Other { uid, gid } = self else {
             return program(path);
@@ -50,7 +50,7 @@ impl Owner {
         command
     }
 
-    /// Gives a file or a folder to this user.
+    /// Changes the owner of a file or folder to this user.
     pub fn give(&self, path: &Path) -> Result<()> {
         match self {
             Self::Caller => Ok(()),
@@ -60,11 +60,11 @@ impl Owner {
         }
     }
 
-    /// A folder for temporary files that this user may enter; root's own is often closed to others.
+    /// Returns a folder for temporary files that this user may enter; root's own is often closed to others.
     pub fn temporary_folder(&self) -> Result<PathBuf> {
         let folders = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
         let open = folders.into_iter().find(|folder| {
-            // In the folder itself, because the caller's one may be closed to this user.
+            // In the folder itself, because the current one may be closed to this user.
             let mut entered = self.program("test");
             read(entered.arg("-x").arg(folder).current_dir("/")).is_ok()
         });
@@ -72,7 +72,7 @@ impl Owner {
     }
 }
 
-/// Number and group of a user, from the text of `/etc/passwd`.
+/// Finds number and group of a user in the text of `/etc/passwd`.
 fn lookup(users: &str, name: &str) -> Option<(u32, u32)> {
     let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
     let mut numbers = line.split(':').skip(2);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_found_by_the_whole_name() {
+    fn users_are_matched_by_their_full_name() {
         let users =
             "root:x:0:0:root:/root:/bin/bash\npostgres2:x:7:8::/:/bin/sh\npostgres:x:101:104::/:/bin/sh\n";
         assert_eq!(lookup(users, "postgres"), Some((101, 104)));

@@ -13,14 +13,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-/// A running server. It is stopped, and its files are removed, when this value goes.
+/// A running server, stopped and with its files removed on drop.
 pub struct Server {
     url: String,
-    /// None for a server that somebody else runs.
+    /// None for a server that was not started here.
     _keeper: Option<Keeper>,
 }
 
-/// How every server is set.
+/// The settings of every server.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -28,40 +28,40 @@ max_connections = 300
 shared_buffers = 64MB
 ";
 
-/// A server that people would have.
+/// A server like those of operators.
 const DURABLE: Kind = Kind { settings: "", login: "scram-sha-256" };
 
-/// What it holds does not outlive the run, so it need not survive a power cut.
+/// A server whose data does not outlive the run, so it need not survive a power failure.
 const FORGETFUL: Kind = Kind {
     settings: "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n",
     login: "scram-sha-256",
 };
 
-/// The same for the tests. Each of them logs in a dozen times, and the thousands of hashes of SCRAM take a client that is
-/// not optimised longer than the test itself.
+/// The same for the tests. Each of them logs in a dozen times, and the thousands of hashes of SCRAM take an unoptimized
+/// client longer than the test itself.
 const QUICK: Kind = Kind { login: "password", ..FORGETFUL };
 
 struct Kind {
     settings: &'static str,
-    /// How pg_hba.conf calls the way to log in.
+    /// The login method in pg_hba.conf.
     login: &'static str,
 }
 
-/// Another program may take the free port before the server does.
+/// Attempts to start: another program may take the free port before the server does.
 const ATTEMPTS: usize = 3;
 
 impl Server {
-    /// The server that `TEST_POSTGRES_URL` names, or a fresh one for the tests.
+    /// Returns the server that `TEST_POSTGRES_URL` names, or a fresh one for the tests.
     pub fn given_or_quick() -> Result<Self> {
         Self::given().map_or_else(Self::start, Ok)
     }
 
-    /// The server that `TEST_POSTGRES_URL` names, or a fresh one that forgets all in a power cut.
+    /// Returns the server that `TEST_POSTGRES_URL` names, or a fresh one without durability.
     pub fn given_or_forgetful() -> Result<Self> {
         Self::given().map_or_else(|| Self::start_as(&FORGETFUL), Ok)
     }
 
-    /// The server that `TEST_POSTGRES_URL` names, or a fresh one whose commits cost what they cost in earnest.
+    /// Returns the server that `TEST_POSTGRES_URL` names, or a fresh one with commits as expensive as in production.
     pub fn given_or_durable() -> Result<Self> {
         Self::given().map_or_else(|| Self::start_as(&DURABLE), Ok)
     }
@@ -81,7 +81,7 @@ impl Server {
         let owner = Owner::choose()?;
         let password = random_word()?;
         let home = make_home(&owner)?;
-        // Before anything is started, so that no way out leaves something behind.
+        // Before anything is started, so that every early return cleans up.
         let keeper = Keeper::watch(&owner, &binaries, &home)?;
         make_cluster(&owner, &binaries, &home, &password, kind)?;
         let port = start_on_free_port(&owner, &binaries, &home)?;
@@ -89,13 +89,13 @@ impl Server {
         Ok(Self { url, _keeper: Some(keeper) })
     }
 
-    /// How to reach it as its administrator.
+    /// Returns its URL for the administrator.
     pub fn url(&self) -> &str {
         &self.url
     }
 }
 
-/// The folder that holds everything of the server, open to its user alone.
+/// Creates the folder of all the server's files, open to its user alone.
 fn make_home(owner: &Owner) -> Result<PathBuf> {
     let home = owner.temporary_folder()?.join(format!("hubspot-connect-postgres-{}", random_word()?));
     DirBuilder::new().mode(0o700).create(&home).map_err(|why| format!("{}: {why}", home.display()))?;
@@ -128,7 +128,7 @@ fn start_on_free_port(owner: &Owner, binaries: &Binaries, home: &Path) -> Result
             .arg(home.join("data"))
             .arg("-l")
             .arg(home.join("log"));
-        // The server keeps the streams it is born with; a captured one would never end.
+        // The server inherits these streams and keeps them; a captured one would never end.
         start.current_dir(home).stdout(Stdio::null()).stderr(Stdio::null());
         match start.status() {
             Ok(status) if status.success() => return Ok(port),
@@ -139,10 +139,10 @@ fn start_on_free_port(owner: &Owner, binaries: &Binaries, home: &Path) -> Result
     Err(format!("PostgreSQL did not start:\n{}", last.trim()))
 }
 
-/// A shell that waits for the end of this process, however it comes, then stops the server and removes its files.
+/// A shell that waits for the end of this process, for any reason, then stops the server and removes its files.
 ///
 /// It reads from a pipe whose other end only this process holds. A destructor alone would miss Ctrl-C and `kill`, and
-/// the server, being nobody's child, would run on.
+/// the server, no child of this process, would run on.
 struct Keeper(Child);
 
 const KEEPER: &str = r#"home=$1; shift
@@ -155,7 +155,7 @@ impl Keeper {
         let pg_ctl = owner.program(binaries.path("pg_ctl"));
         let mut shell = program("sh");
         shell.args(["-c", KEEPER, "keeper"]).arg(home).arg(pg_ctl.get_program()).args(pg_ctl.get_args());
-        // A group of its own, so that Ctrl-C at the terminal does not end it first.
+        // Its own process group, so that Ctrl-C at the terminal does not end it first.
         shell
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -203,7 +203,7 @@ fn append(path: &Path, text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// The answer of the server to one statement.
+    /// Returns the server's result of a statement.
     fn ask(server: &Server, statement: &str) -> Result<String> {
         let psql = Binaries::find().ok_or("no PostgreSQL here")?.path("psql");
         read(program(psql).args(["-X", "-A", "-t", "-c", statement]).arg(server.url()))
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_answers_while_it_is_held_and_leaves_nothing_behind() -> Result<()> {
+    fn servers_run_while_held_and_leave_nothing_behind() -> Result<()> {
         if setup::POSTGRES.is_missing() {
             eprintln!("skipped: {}", setup::POSTGRES.remedy());
             return Ok(());
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_asks_for_its_password() -> Result<()> {
+    fn servers_require_their_password() -> Result<()> {
         if setup::POSTGRES.is_missing() {
             eprintln!("skipped: {}", setup::POSTGRES.remedy());
             return Ok(());
