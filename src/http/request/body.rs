@@ -238,7 +238,7 @@ mod tests {
         for body in ["{\"a\": 1}", "[]", "null", "\"\"", "{", "{} {}", "a=b"] {
             let problem = read_nothing(body.as_bytes()).expect_err(body).json("/here", "id");
             assert_eq!(problem["code"], "validation_failed", "{body:?}");
-            assert_eq!(problem["hint"], "The body has no fields in this request.", "{body:?}");
+            assert_eq!(problem["hint"], "The body must have no fields in this request.", "{body:?}");
         }
     }
 
