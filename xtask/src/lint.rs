@@ -2,7 +2,7 @@
 
 use crate::run::{cargo, cargo_build, has_cargo, show};
 use crate::steps::{Done, Steps};
-use crate::{Result, Task, generate, links, sbom};
+use crate::{Result, Task, generate, links, sbom, words};
 use clap::Args;
 
 /// Check formatting, lints, documentation, licences, generated documents and links
@@ -49,4 +49,5 @@ pub fn papers(steps: &mut Steps) {
     steps.run("bill of materials", sbom::check);
     steps.run("generated documents", generate::check);
     steps.run("links of the documents", links::check);
+    steps.run("wording", words::check);
 }

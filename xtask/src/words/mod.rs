@@ -43,7 +43,6 @@ impl Task for Words {
     }
 }
 
-#[expect(dead_code, reason = "a step of `cargo xtask lint` once the tree is clean")]
 /// Fails if any text uses a word of the list, and names each place.
 pub fn check() -> Result<Done> {
     let (hits, files) = search(&List::read(LIST)?, &[])?;
