@@ -5,7 +5,7 @@ use crate::steps::{Done, Steps};
 use crate::{Result, Task, generate, links, sbom, words};
 use clap::Args;
 
-/// Check formatting, lints, documentation, licences, generated documents and links
+/// Check formatting, lints, documentation, licences, generated documents, links and wording
 #[derive(Args)]
 pub struct Lint {}
 
