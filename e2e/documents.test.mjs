@@ -17,7 +17,7 @@ const PRINTED = "https://connect.example.com";
 const PYTHON = process.env.PYTHON ?? "python3";
 const script = (loader) => (code) => transform(code, { loader, format: "esm" });
 
-/** How a block of each language is parsed. Those that are no code, or run elsewhere as they stand, have nothing to fail. */
+/** The parser of each language. Blocks that are not code, or that other tests run unchanged, are not parsed. */
 const PARSERS = {
   sh: (code) => run("bash", ["-nc", code]),
   js: script("js"),
@@ -33,7 +33,7 @@ const PARSERS = {
   text: () => {},
 };
 
-/** How a marked block runs as a program. */
+/** The program that runs a marked block of each language. */
 const RUNNERS = {
   // `curl` ends well with any status otherwise.
   sh: { file: "block.sh", program: "bash", put: (code) => `set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n${code}` },

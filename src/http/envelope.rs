@@ -386,7 +386,7 @@ mod tests {
         let app = init_service(App::new().wrap(from_fn(envelope)).default_service(panics)).await;
         for path in ["/at-once", "/later"] {
             let answer = try_call_service(&app, TestRequest::get().uri(path).to_request()).await;
-            let status = answer.expect_err("nobody has answered").as_response_error().status_code();
+            let status = answer.expect_err("the handler panics").as_response_error().status_code();
             assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
         }
     }

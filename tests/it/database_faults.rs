@@ -39,7 +39,7 @@ async fn service_on_a_line() -> Option<(TestApp, Line)> {
 
 /// Waits until HubSpot has answered every call of this kind, and the number of calls is this.
 async fn answered(app: &TestApp, kind: Kind, calls: usize) {
-    eventually("HubSpot's answers", || async {
+    eventually("HubSpot's responses", || async {
         let all = app.hubspot.calls(kind);
         all.len() == calls && all.iter().all(|call| call.finished_at_ms.is_some())
     })

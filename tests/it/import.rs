@@ -197,7 +197,7 @@ async fn tokens_of_another_users_connection_are_not_used() {
         assert_eq!(there.import(&lines).await.code, Some(0));
         let used = there.app().hubspot.calls(Kind::Refresh).len();
         let mut other = there.line(0);
-        other["external_user_id"] = json!("somebody else");
+        other["external_user_id"] = json!("another user");
         let ended = there.import(&[other]).await;
         assert_eq!(
             (ended.code, summary(&ended)),

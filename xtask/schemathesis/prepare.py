@@ -149,13 +149,13 @@ def with_verifier(number, account):
     return {"flow": flow, "verifier": verifier, "connection": json.loads(answer.read())["connection"]["id"]}
 
 
-told = webhooks(1)
+used = webhooks(1)
 write("connections", connections(4, 2_000_000))
 write("expendable-connections", connections(12, 3_000_000))
 write("webhooks", webhooks(2))
 write("expendable-webhooks", webhooks(3))
-write("told-webhooks", told)
-write("deliveries", [api("POST", f"/api/hubspot/webhooks/{told[0]}/test")["id"] for _ in range(3)])
+write("used-webhooks", used)
+write("deliveries", [api("POST", f"/api/hubspot/webhooks/{used[0]}/test")["id"] for _ in range(3)])
 write("sessions", [session()["id"] for _ in range(3)])
 write("expendable-sessions", [session(hosted=True)["id"] for _ in range(6)])
 write("approved-sessions", sessions(6, 4_000_000, confirm="backend"))

@@ -14,7 +14,7 @@ pub struct Docs {}
 
 /// The release of mdBook.
 const MDBOOK: &str = "0.5.4";
-/// Where the book keeps the files of the repository that its pages link to.
+/// The folder of the book with the files of the repository that its pages link to.
 const FILES: &str = "files";
 
 impl Task for Docs {

@@ -85,7 +85,7 @@ fn faults(promise: &Promise<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Whether a file of Rust or JavaScript has a test of this name.
+/// Returns whether a file of Rust or JavaScript has a test of this name.
 fn has_test(code: &str, name: &str) -> bool {
     let is_marked = |at: usize| {
         let before = code[..at].rsplit("\n\n").next().unwrap_or_default();

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn child_cargo_gets_no_package_variables() {
-        assert!(env::var_os("CARGO_MANIFEST_DIR").is_some(), "Cargo tells this test");
+        assert!(env::var_os("CARGO_MANIFEST_DIR").is_some(), "Cargo sets it for this test");
         let names = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR"];
         let removed: Vec<_> = cargo("build")
             .get_envs()

@@ -27,7 +27,7 @@ pub struct Test {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Formatting, clippy, documentation, licences, generated documents and links
+    /// Formatting, clippy, documentation, licences, generated documents, links and wording
     Lint,
     /// Everything except the integration and the browser suite
     Unit,

@@ -1,4 +1,4 @@
-"""What the clients send and what they make of responses, blocking and with `await`."""
+"""The requests that the clients send and their handling of responses, blocking and with `await`."""
 
 from __future__ import annotations
 

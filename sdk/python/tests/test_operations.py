@@ -81,7 +81,7 @@ def pattern(path: str) -> str:
     return re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path).replace(r"\{path\}", ".+"))
 
 
-#: What is in a request or a response, by the name of its schema; and the fields that the type leaves out.
+#: The schema of each type of a request or a response, and the fields that the type leaves out.
 SHAPES: dict[type, tuple[str, set[str]]] = {
     types.ApiKey: ("ApiKeyBody", set()),
     types.AwaitingGrant: ("Awaiting", set()),

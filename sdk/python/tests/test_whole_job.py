@@ -22,24 +22,24 @@ from hubspot_connect import (
 )
 
 SERVICE, API_KEY, ORIGIN = os.environ["SERVICE"], os.environ["API_KEY"], os.environ["ORIGIN"]
-#: The person who connects is the same as in the tests of the client for JavaScript.
+#: The user who connects is the same as in the tests of the client for JavaScript.
 PERSON = "import(process.argv[1]).then((one) => one.connect(...process.argv.slice(2)))"
 
 
 class Listener:
-    """Somebody who is told what happens, and keeps what was said as it was said."""
+    """A receiver of webhooks, which keeps each message as it was sent."""
 
     def __init__(self) -> None:
         heard: list[tuple[Mapping[str, str], bytes]] = []
-        self.heard, self.told = heard, threading.Condition()
-        told = self.told
+        self.heard, self.arrived = heard, threading.Condition()
+        arrived = self.arrived
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                with told:
+                with arrived:
                     heard.append((dict(self.headers.items()), body))
-                    told.notify_all()
+                    arrived.notify_all()
                 self.send_response(204)
                 self.end_headers()
 
@@ -52,15 +52,15 @@ class Listener:
 
     def next(self, kind: str, secret: str) -> WebhookEvent:
         deadline = time.monotonic() + 20
-        with self.told:
+        with self.arrived:
             while True:
                 for headers, body in self.heard:
                     event = verify_webhook(body, headers, secret)
                     if event["type"] == kind:
                         return event
                 left = deadline - time.monotonic()
-                assert left > 0, f"{kind} was not told"
-                self.told.wait(left)
+                assert left > 0, f"{kind} was not delivered"
+                self.arrived.wait(left)
 
 
 def connect(token: str) -> None:

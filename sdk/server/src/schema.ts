@@ -1229,7 +1229,7 @@ export interface components {
              */
             expires_in?: number | null;
             external_user_id?: components["schemas"]["ExternalUserId"] | null;
-            /** @description Whether to create a link that another person may open, such as an administrator. It implies `confirm: backend`. */
+            /** @description Whether to create a link that another user may open, such as an administrator. It implies `confirm: backend`. */
             hosted?: boolean;
             /** @description Your metadata of the connection: up to 4 kB of JSON. */
             metadata?: {

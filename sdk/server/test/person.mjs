@@ -1,10 +1,10 @@
-// A person who connects, as a browser would do it: the host page's form, HubSpot's consent, the callback.
+// A user who connects, as a browser would do it: the host page's form, HubSpot's consent, the callback.
 import { createHash, randomBytes } from "node:crypto";
 import { request } from "node:http";
 
 const navigation = { "sec-fetch-mode": "navigate", "sec-fetch-dest": "document", "sec-fetch-site": "cross-site", "sec-fetch-user": "?1" };
 
-/** One request of a window. `fetch` would say of itself that it is none. */
+/** Sends one request as a window does. `fetch` would set `Sec-Fetch-Mode` itself, to another value. */
 function open(url, headers, form) {
   return new Promise((resolve, reject) => {
     const body = form ? new URLSearchParams(form).toString() : undefined;

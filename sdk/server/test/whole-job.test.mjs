@@ -8,7 +8,7 @@ import { connect } from "./person.mjs";
 
 const { SERVICE: service, API_KEY: apiKey, ORIGIN: origin } = process.env;
 
-/** Somebody who is told what happens, and keeps what was said as it was said. */
+/** Starts a receiver of webhooks, which keeps each message as it was sent. */
 async function listener() {
   const heard = [];
   const server = createServer(async (request, response) => {
@@ -63,7 +63,7 @@ test("a backend has a user connect, uses the connection, hears of it and ends it
     assert.equal(asked.length, before, "a token is kept for as long as the service allows");
     await hubspot.connections.refresh(id);
     await hubspot.connections.token(id);
-    assert.equal(asked.length, before + 2, "after a refresh it is asked for anew");
+    assert.equal(asked.length, before + 2, "after a refresh it is requested again");
 
     const answer = await hubspot.proxy(id, "/crm/v3/objects/contacts?limit=1");
     assert.equal(answer.headers.get("hubspot-connect-origin"), "hubspot");
@@ -127,7 +127,7 @@ test("a POST whose answer was lost is sent again under its name, and done once",
   const fetch = async (url, init) => {
     const answer = await globalThis.fetch(url, init);
     replayed.push(answer.headers.get("idempotency-replayed"));
-    if (replayed.length === 1) throw new TypeError("the line is dead");
+    if (replayed.length === 1) throw new TypeError("the connection broke");
     return answer;
   };
   const hubspot = new HubSpotConnect({ service, apiKey, fetch });

@@ -71,7 +71,7 @@ pub struct CreateConnectSession {
     requested_by: Option<String>,
     /// `backend`: nothing is connected until you complete the session.
     confirm: Option<Confirm>,
-    /// Whether to create a link that another person may open, such as an administrator. It implies `confirm: backend`.
+    /// Whether to create a link that another user may open, such as an administrator. It implies `confirm: backend`.
     #[serde(default)]
     hosted: bool,
     /// The lifetime of the session in seconds: half an hour if omitted, a week with a link.

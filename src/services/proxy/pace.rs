@@ -158,7 +158,7 @@ mod tests {
         }
         assert!(out.len() >= 29, "the limit is made use of: {}", out.len());
         assert!(out.windows(6).all(|six| six[5].since(six[0]) >= MS(10_000)), "{out:?}");
-        assert!(out.is_sorted(), "nobody overtakes");
+        assert!(out.is_sorted(), "no call overtakes another");
     }
 
     #[test]

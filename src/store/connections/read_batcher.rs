@@ -138,6 +138,6 @@ mod tests {
 
         let (gone, left) = request(4);
         drop(left);
-        assert_eq!(answer(&nothing, vec![gone]).await, [0; 0], "nobody is left, and nothing asked");
+        assert_eq!(answer(&nothing, vec![gone]).await, [0; 0], "no caller is left, and nothing is read");
     }
 }

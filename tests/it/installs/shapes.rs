@@ -68,7 +68,7 @@ async fn install_states_are_valid_once_and_for_ten_minutes() {
     let made_up = "A".repeat(43);
     for bad in [state.as_str(), late.as_str(), made_up.as_str(), "", "short", &"x".repeat(5000)] {
         let answer = finalize(&app, INSTALL, &code(&app, GLOBEX), bad).await;
-        // HubSpot's own page tells the user that the app is not installed.
+        // HubSpot's own page shows the user that the app is not installed.
         assert_eq!((answer.status, answer.location()), (302, back(&app).as_str()), "{bad}");
     }
     let pairs = [("step", "finalize"), ("code", &code(&app, GLOBEX)), ("returnUrl", &back(&app))];

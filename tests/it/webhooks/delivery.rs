@@ -75,7 +75,7 @@ async fn failed_deliveries_are_retried_with_backoff_and_then_abandoned() {
     assert_eq!(app.deliver_due().await, 0);
     let ids: std::collections::BTreeSet<_> =
         receiver.heard().iter().map(|heard| heard.header("webhook-id").to_owned()).collect();
-    assert_eq!((receiver.heard().len(), ids.len()), (10, 1), "the receiver can tell that it is the same");
+    assert_eq!((receiver.heard().len(), ids.len()), (10, 1), "the receiver can recognize the same event");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,9 @@ use crate::steps::Done;
 use crate::{Result, Task};
 use clap::Args;
 use prose::{Language, Passage, Place, passages};
-use regex::Regex;
+use regex::{Captures, Regex};
 use std::fs;
+use std::sync::LazyLock;
 
 /// List the words in comments, texts and documents that xtask/words.txt replaces
 #[derive(Args)]
@@ -23,6 +24,10 @@ pub struct Words {
 }
 
 const LIST: &str = include_str!("../../words.txt");
+
+/// A variable in a text, such as `{name}` or `{name:?}`.
+static PLACEHOLDER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{\w+(?::[^{}\s]*)?\}").expect("a pattern"));
 
 impl Task for Words {
     fn run(self) -> Result<()> {
@@ -207,17 +212,19 @@ fn compile(pattern: &str) -> Result<Regex> {
     Regex::new(&format!("(?i){pattern}")).map_err(|why| format!("xtask/words.txt: {why}"))
 }
 
-/// Blanks the text in backticks: names are not prose. The length stays the same.
+/// Blanks the text in backticks and the names in `{}`: names are not prose. The length stays the same.
 fn without_code(text: &str) -> String {
     let mut inside = false;
     let blank = |c: char| {
         inside ^= c == '`';
         if inside && c != '`' { "_".repeat(c.len_utf8()) } else { c.to_string() }
     };
+    let text =
+        PLACEHOLDER.replace_all(text, |name: &Captures<'_>| format!("{{{}}}", "_".repeat(name[0].len() - 2)));
     if text.matches('`').count().is_multiple_of(2) {
         text.chars().map(blank).collect()
     } else {
-        text.to_owned()
+        text.into_owned()
     }
 }
 
@@ -264,6 +271,7 @@ mod tests {
         assert!(
             found("a.rs", "// `anew` is a name, and there is none.\nlet anew = key[\"anew\"];\n").is_empty()
         );
+        assert!(found("a.rs", "let a = \"the key is {anew:?} or {anew}\";").is_empty());
         assert!(found("a.html", "{% if key is none %}<p>{{ anew }}</p>{% endif %}").is_empty());
         assert!(found("a.rs", "let a = \"SELECT anew FROM key\";").is_empty());
         assert!(found("src/old.rs", "// Sent anew.\n").is_empty());
