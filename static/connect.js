@@ -9,17 +9,17 @@ import { timeLimit } from "./time_limit.js";
 
 const STATUS_URL = "/api/hubspot/status";
 const REQUEST_TIMEOUT_MS = 5_000;
-const LOOK_MS = 250;
+const POLL_MS = 250;
 const WAIT_MS = 10_000;
 const WAITING = "Continue in the window that opened. If you have closed it, press the button again.";
 
 const hubspot = new HubSpotConnect({ service: location.origin });
-/** Counts the clicks: the end of an earlier request is not reported. */
+/** The number of clicks: only the error of the latest one is shown. */
 let clicks = 0;
 
 /**
  * @param {string} selector
- * @param {string} text nothing hides an alert and empties a live region
+ * @param {string} text an empty text hides an alert and clears a live region
  */
 function show(selector, text) {
   const element = document.querySelector(selector);
@@ -42,7 +42,7 @@ async function succeed() {
   showStatus("Connected. One moment…");
   const deadline = performance.now() + WAIT_MS;
   while (performance.now() < deadline && !(await hasConnection().catch(() => false))) {
-    await new Promise((resume) => window.setTimeout(resume, LOOK_MS));
+    await new Promise((resume) => window.setTimeout(resume, POLL_MS));
   }
   location.assign("/");
 }

@@ -92,7 +92,7 @@ function drawCountdown(card) {
   if (left === 0) planSync();
 }
 
-/** Shows times as the reader's own clock and language have them. The server writes them in UTC. */
+/** Shows times in the user's time zone and language. The server writes them in UTC. */
 function drawTimes() {
   const short = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
   const withYear = new Intl.DateTimeFormat(undefined, { ...short, year: "numeric" });
@@ -162,7 +162,7 @@ function showSessionOver() {
   part(over, "h1").focus();
 }
 
-/** Plans the next sync: soon while a refresh is due, as soon as the session must have ended, else at leisure. */
+/** Plans the next sync: soon while a refresh is due, as soon as the session must have ended, otherwise at the usual interval. */
 function planSync() {
   window.clearTimeout(syncTimer);
   if (sessionIsOver) return;
@@ -230,7 +230,7 @@ async function disconnect(connectionId) {
       body: JSON.stringify({ connection_id: connectionId }),
       signal: timeLimit(REQUEST_TIMEOUT_MS),
     });
-    // Already gone is what was asked for.
+    // 404: the connection has already ended, which is what the user wants.
     if (response.ok || response.status === 404) return null;
     if (response.status === 401) void sync();
     const problem = await response.json().catch(() => ({}));

@@ -1,5 +1,5 @@
 /**
- * The popup's first page where the page that opened it asks for the result with a secret of its own.
+ * The popup's first page, if the page that opened it polls for the result with a secret of its own.
  *
  * It sends the opener the id of the flow. If the browser did not name the sender of the form, the
  * opener must present a key whose hash came with the form; without the key the user is asked
@@ -16,7 +16,7 @@ const authorizeUrl = document.body.dataset.authorizeUrl || history.state?.author
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 
 function goOn() {
-  // HubSpot may be slow, and the user may reload: the form must not be sent again, because its challenge is used.
+  // HubSpot may be slow, and the user may reload: the form must not be sent again, because its challenge has been used.
   history.replaceState({ authorizeUrl }, "", RELOAD_URL);
   location.replace(authorizeUrl ?? "/login");
 }
@@ -63,7 +63,7 @@ async function run() {
   }
   if (!needsKey) return goOn();
   if (!opener) return ask();
-  // The opener may only be slow: its key counts as well while the user is asked.
+  // The opener may just be slow: its key is still accepted while the user is asked.
   const timer = window.setTimeout(ask, KEY_WAIT_MS);
   await key.then((text) => {
     window.clearTimeout(timer);

@@ -109,7 +109,7 @@ async function run() {
     button.disabled = true;
     goOn().catch(unreachable);
   });
-  // A page that the browser has kept is shown again by its Back button.
+  // The Back button may show this page again as the browser has kept it.
   window.addEventListener("pageshow", () => { button.disabled = false; });
   show("ask");
 }

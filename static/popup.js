@@ -1,6 +1,6 @@
 /**
- * The last pages of the popup. The one with the result fetches it once, hands it to the page that
- * opened the window, and closes. Before that there may be one that waits for the result.
+ * The last pages of the popup. The page with the result fetches it once, posts it to the page that
+ * opened the window, and closes. Before it, there may be a page that waits for the result.
  */
 import { timeLimit } from "./time_limit.js";
 
@@ -10,19 +10,19 @@ const CLOSE_CHECK_MS = 400;
 const REQUEST_TIMEOUT_MS = 10_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 5_000;
-/** How long a page asks for the next one. The backend of an application may take its time to confirm. */
-const ASKING_ENDS_MS = { waiting: 60_000, held: 600_000 };
+/** The time after which a page stops polling for the next one. A backend may take minutes to confirm. */
+const POLLING_ENDS_MS = { waiting: 60_000, held: 600_000 };
 
 const { flow, outcome, code, returnLink, mode, origin, refused } = document.body.dataset;
-// A window that has been closed since can be told nothing either.
+// No message can reach an opener that has been closed since.
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 const loadedAt = performance.now();
 
 /**
- * What the hand-off answered.
- * - `delivered`: here is the message, for this page alone
- * - `gone`: it was given out before
- * - `failed`: nobody knows
+ * The response to the hand-off.
+ * - `delivered`: the message, which only this page gets
+ * - `gone`: the message was handed off before
+ * - `failed`: unknown
  * @typedef {{kind: "delivered", origin: string|null, message: object} | {kind: "gone"} | {kind: "failed"}} Handoff
  */
 
@@ -44,52 +44,52 @@ const post = (body) => fetch(HANDOFF_URL, {
 });
 
 /**
- * Takes the result.
+ * Fetches the result, which the service hands off once.
  * @param {string} flowId
  * @returns {Promise<Handoff>}
  */
 async function fetchHandoff(flowId) {
   const response = await post({ flow: flowId });
   if (response.status === 200) {
-    // Taken by now: if it cannot be read, the page that began this learns the result by polling.
+    // Handed off by now: if it cannot be read, the page that started the flow gets the result by polling.
     return response.json().then((handoff) => ({ ...handoff, kind: "delivered" }), () => ({ kind: "gone" }));
   }
   return { kind: response.status === 410 ? "gone" : "failed" };
 }
 
 /**
- * Waits until the server has another page than this one. The result stays untaken: the page that
- * shows it takes it, and needs the cookie that goes with it.
+ * Polls until the server has another page than this one. Peeking does not fetch the result: the page
+ * that shows it does, and needs the flow's cookie for that.
  * @param {string} flowId
- * @param {"waiting"|"held"} page this one
+ * @param {"waiting"|"held"} page the current page
  * @returns {Promise<boolean>} whether there is another page
  */
 async function nextPage(flowId, page) {
-  for (let pause = FIRST_PAUSE_MS; performance.now() < ASKING_ENDS_MS[page]; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
+  for (let pause = FIRST_PAUSE_MS; performance.now() < POLLING_ENDS_MS[page]; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
     await sleep(pause);
     try {
       const response = await post({ flow: flowId, peek: true });
-      // Another tab has taken the result, or the cookie has expired. Who waits is told so.
+      // Another tab has fetched the result, or the cookie has expired: a waiting page reloads, and then says so.
       if (response.status === 404) return page === "waiting";
       if (response.ok && (await response.json()).page !== page) return true;
     } catch {
-      // The network may come back.
+      // The network may recover.
     }
   }
   return false;
 }
 
 /**
- * Posts to exactly one origin. The browser drops the message when the opener is of another one,
- * so whoever has navigated or replaced the opening page meanwhile learns nothing.
+ * Posts to exactly one origin. The browser drops the message if the opener has another origin, so a page
+ * that has replaced the opening page in the meantime gets nothing.
  * @param {object} message
  * @param {string|null} origin
- * @returns {boolean} whether there was somebody to tell
+ * @returns {boolean} whether the message was posted
  */
-function tellOpener(message, origin) {
+function postToOpener(message, origin) {
   if (!opener || typeof origin !== "string") return false;
   try {
-    // A slash or an asterisk would be valid targets too, but name no single site.
+    // A slash or an asterisk is a valid target too, but names no single origin.
     if (new URL(origin).origin !== origin) return false;
     opener.postMessage(message, origin);
     return true;
@@ -98,8 +98,8 @@ function tellOpener(message, origin) {
   }
 }
 
-/** @returns {boolean} whether a page of ours opened the window: no other lets us read its address */
-function openerIsOurs() {
+/** @returns {boolean} whether a page of the service opened the window: no other page's address can be read */
+function openerIsSameOrigin() {
   try {
     return opener?.location.origin === location.origin;
   } catch {
@@ -108,26 +108,26 @@ function openerIsOurs() {
 }
 
 /**
- * Reports an error that has no hand-off: the browser has no cookie of such a flow. The service names the page that may
- * be told where it refuses to start; otherwise only pages of its own are told.
+ * Reports an error that has no hand-off, because the browser has no cookie of such a flow. If the service refused to
+ * start, it names the origin that may get the error; otherwise only its own pages get it.
  * @returns {boolean} whether an opener was notified
  */
-function tellOfProblem() {
-  // The opener of a tab that is no popup may be anybody's.
+function reportProblem() {
+  // A tab that is not a popup may have an opener of any origin.
   const isElsewhere = origin && origin !== location.origin;
-  const target = isElsewhere ? origin : openerIsOurs() ? location.origin : null;
+  const target = isElsewhere ? origin : openerIsSameOrigin() ? location.origin : null;
   const message = document.querySelector("[data-detail]")?.textContent ?? "";
-  return tellOpener(
+  return postToOpener(
     { type: "hubspot_auth_error", version: 1, flow: refused ?? null, error: { code: code ?? "", message } },
     target,
   );
 }
 
-/** Closes two seconds after the page came up; says so when the browser does not allow it. */
+/** Closes the window two seconds after the page was loaded; says so if the browser does not allow it. */
 async function close() {
   let held = false;
   if (outcome === "error") {
-    // Somebody is reading, or copying the support code.
+    // The user is reading, or copying the support code.
     for (const gesture of ["pointerdown", "keydown"]) {
       window.addEventListener(gesture, () => { held = true; reveal("data-stays"); }, { once: true });
     }
@@ -136,27 +136,28 @@ async function close() {
   await sleep(Math.max(0, CLOSE_AFTER_MS - (performance.now() - loadedAt)));
   if (held) return;
   window.close();
-  // A window that no script has opened cannot be closed by one.
+  // A script cannot close a window that no script has opened.
   await sleep(CLOSE_CHECK_MS);
   reveal("data-stays");
 }
 
 /**
  * @param {Handoff} handoff
- * @param {boolean} told whether the opener has been told just now
+ * @param {boolean} notified whether the opener has just been notified
+ * @returns {boolean} whether the window may close by itself
  */
-function mayClose(handoff, told) {
-  // An error that has reached nobody yet: whoever is looking at it must be able to read it.
-  return outcome !== "error" || told || handoff.kind === "gone";
+function mayClose(handoff, notified) {
+  // An error that no page has received stays, so that the user can read it.
+  return outcome !== "error" || notified || handoff.kind === "gone";
 }
 
 /**
- * Nobody is there to be told: the message stays untaken, so that the page that began this can still
+ * Finishes without an opener. The message is not fetched, so that the page that started the flow can still
  * get its token in another way.
  */
 async function runAlone() {
   if (returnLink) {
-    // A page of the opener's origin, which finds the one that waits.
+    // A page of the opener's origin, which notifies the waiting page.
     location.replace(returnLink);
   } else if (outcome === "success") {
     await close();
@@ -171,20 +172,20 @@ async function run() {
     else reveal("data-stays");
     return;
   }
-  // In its own window the page that waits is where this one leads to; whoever has opened that is not meant.
+  // After a redirect the waiting page is the one that this page returns to, and an opener of the window is unrelated.
   if (!opener || mode === "redirect") return runAlone();
   /** @type {Handoff} */
   let handoff = { kind: "failed" };
-  let told = false;
+  let notified = false;
   if (flow) {
     handoff = await fetchHandoff(flow).catch(() => ({ kind: "failed" }));
   } else if (outcome === "error") {
-    told = tellOfProblem();
+    notified = reportProblem();
   }
-  if (handoff.kind === "delivered") told = tellOpener(handoff.message, handoff.origin);
-  if (mayClose(handoff, told)) await close();
+  if (handoff.kind === "delivered") notified = postToOpener(handoff.message, handoff.origin);
+  if (mayClose(handoff, notified)) await close();
   else reveal("data-stays");
 }
 
-// Whatever has failed, the page that began this learns the result by polling. An error stays for the user to read.
+// On any failure, the page that started the flow gets the result by polling. An error stays for the user to read.
 run().catch(() => (outcome === "error" ? reveal("data-stays") : close()));
