@@ -37,7 +37,8 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Variables {
-    /// Reads the process's environment, and below it the `.env` file of the working directory if there is one.
+    /// Reads the process's environment and, for variables that it lacks, the `.env` file of the working directory if
+    /// there is one.
     ///
     /// A file without read permission is only a warning: a container may start in a folder of another user, and have
     /// all variables in its environment.
@@ -248,7 +249,7 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.number(name, bounds))
     }
 
-    /// Returns whether a switch is on; `None` if the value is not a word for on or off.
+    /// Returns whether a switch is on; `None` if the value means neither on nor off.
     pub fn switched(&self, name: &str) -> Option<bool> {
         let word = self.text(name).to_ascii_lowercase();
         self.deserialized(name, &word).map(|switch| matches!(switch, Switch::True))

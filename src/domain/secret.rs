@@ -44,7 +44,8 @@ impl Secret {
         key
     }
 
-    /// Returns the SHA-256 of the secret. The database stores only this of values that only have to be recognised.
+    /// Returns the SHA-256 of the secret. Of values that only have to be recognized, the database stores nothing
+    /// else.
     pub fn hash(&self) -> Hash {
         Hash(Sha256::digest(self.0.as_bytes()).into())
     }

@@ -141,8 +141,8 @@ fn beside(file: &Path) -> Vec<PathBuf> {
     files.map(|entry| entry.path()).filter(|path| path != file).collect()
 }
 
-/// Returns the file to read, given the file and the folder that the environment names, and whether its folder is read
-/// as well. `None` if the folder is elsewhere, because it may have other certificates than the file.
+/// Returns the certificate file to read and whether its folder is read as well, given the file and the folder that the
+/// environment names. `None` if that folder is not the file's: it may contain other certificates.
 fn bundle_file(file: Option<PathBuf>, folder: Option<&Path>) -> Option<(PathBuf, bool)> {
     match (file, folder) {
         (None, None) => {

@@ -106,7 +106,7 @@ impl Jobs {
         }
     }
 
-    /// Reads uninstalls from HubSpot's journal. Due jobs go first here too.
+    /// Reads uninstalls from HubSpot's journal. At startup, due jobs go first.
     async fn journal(&self) {
         while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK_INTERVAL).await;

@@ -16,8 +16,8 @@ use crate::config::{LogFormat, Logging};
 /// The number of days for which log files are kept.
 const LOG_DAYS: usize = 7;
 
-/// Library messages that any client can provoke with each request: that it is malformed, that many arrive at once, that
-/// a session cookie is not ours.
+/// Library messages that any client can provoke with each request: malformed requests, many requests at once, unknown
+/// session cookies.
 const MUTED_TARGETS: &str = "actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,actix_session=error";
 
 /// The reason logging cannot be set up.

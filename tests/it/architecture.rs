@@ -424,7 +424,7 @@ fn sources(module: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Each stop of the walks in `docs/architecture.md` names a file, and a function or a list in it.
+/// Each step of the three lists in `docs/architecture.md` names a file, and a function or a list in it.
 #[test]
 fn code_paths_in_the_documentation_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

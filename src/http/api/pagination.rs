@@ -47,7 +47,7 @@ pub(super) struct PageRequest<K> {
 }
 
 impl<K: Serialize + DeserializeOwned> PageRequest<K> {
-    /// Reads a request with these filters.
+    /// Reads the cursor, the limit and these filters from a request.
     ///
     /// # Errors
     /// `bad_request` that names the invalid parameter.

@@ -68,7 +68,7 @@ pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Sessio
 }
 
 /// Returns the origin that the page of a refused start reports to. If the host page itself navigates to HubSpot, the
-/// window may have an opener, but that page has not started this.
+/// window may have an opener, but the opener has not started the request.
 fn notified_opener(web: &Web, fields: &Query) -> Option<Origin> {
     let mode: Mode = fields.get("mode").map(str::parse).transpose().ok()?.unwrap_or_default();
     let opener = web.services.connect.starts.opener(fields.get("origin")).ok()?;

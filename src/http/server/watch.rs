@@ -19,11 +19,11 @@ pub(super) type Second = u64;
 /// The time that a head may take, in seconds: more than actix-http's own limit for the first one, which it answers
 /// with 408.
 const HEAD_TIMEOUT: Second = 8;
-/// The time that a connection may be kept open without a request if the room is needed, in seconds.
+/// The time that an idle connection may stay open while room is needed for others, in seconds.
 const IDLE_TIMEOUT: Second = 20;
 /// The time that a connection may stay open beyond actix-http's own keep-alive, in seconds.
 const CLOSE_GRACE: Second = 5;
-/// The time that a request may take to be answered, in seconds. Handlers have their own shorter limits.
+/// The time limit for the response to a request, in seconds. Handlers have their own shorter limits.
 const EXCHANGE_TIMEOUT: Second = 60;
 /// The time for which a client may take no byte of a proxied response, or may need for the last part of any other
 /// response, in seconds.

@@ -142,7 +142,7 @@ impl Download {
     /// Returns the next chunk; `None` at the end.
     ///
     /// # Errors
-    /// [`Severed`] if the body was cut off: the chunks so far are not the whole.
+    /// [`Severed`] if the body was cut off: the chunks so far are incomplete.
     pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Severed>>> {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(ahead));

@@ -117,7 +117,7 @@ impl HubSpot {
         self.read(answer, &call.method, call.path.is_search()).await
     }
 
-    /// Host, scheme and port are always the configured ones, whatever the path is.
+    /// Returns the URL of a path. Host, scheme and port are always the configured ones.
     fn place(&self, path: &ProxyPath) -> url::Url {
         let mut url = join(&self.settings.api_url, path.path());
         url.set_query(path.query());

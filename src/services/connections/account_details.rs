@@ -25,7 +25,7 @@ pub(super) struct MissingDetails {
 }
 
 impl MissingDetails {
-    /// All details: of a new connection, and of one that was reconnected.
+    /// All details, for a new connection and for one that was reconnected.
     pub const ALL: Self = Self { identity: true, time_zone: true };
 
     fn of(token: &Token) -> Self {
@@ -50,7 +50,7 @@ impl AccountDetails {
         Self { store: store.connections, hubspot, keyring, clock, changes }
     }
 
-    /// Asks HubSpot for details and stores them; the background asks later for those that HubSpot does not return
+    /// Asks HubSpot for details and stores them; the background job asks later for those that HubSpot does not return
     /// now. The connection works without them.
     pub(super) async fn fetch_account_details(
         &self,

@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// The same for an import.
 const IMPORT_WRITE_RETRY: Duration = Duration::from_secs(24 * 3600);
-/// The delay after which the background asks for an account's details, if the callback has not done so.
+/// The delay after which the background job asks for an account's details, if the callback has not done so.
 const DETAILS_DELAY: Duration = Duration::from_secs(30);
 
 /// The owner of a new connection, and the requested scopes.
@@ -136,8 +136,8 @@ impl Intake {
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
-        // HubSpot returns no details for an expired token; the background asks once there is a new one. A page waits
-        // for the first answer, whatever it is.
+        // HubSpot returns no details for an expired token; the background job asks once there is a new one. A page
+        // waits for the first response, whatever it is.
         let is_valid = received.at.plus(received.grant.expires_in) > parts.clock.now();
         if is_valid || flow.is_some() {
             parts
@@ -154,7 +154,7 @@ impl Intake {
 
     /// Asks token introspection for the account and the scopes of a grant if the token response lacks them. Without
     /// the account, a second account of the same user would look like a reconnect. If HubSpot does not answer, they
-    /// stay unknown, and the background asks again.
+    /// stay unknown, and the background job asks again.
     pub(in crate::services) async fn complete(&self, mut grant: Grant) -> Grant {
         if grant.portal_id.is_some() && grant.scopes.is_some() {
             return grant;
@@ -248,7 +248,7 @@ impl Intake {
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
         let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
-        // An import requires no scopes. The background asks for its missing details, because it may be one of many.
+        // An import requires no scopes. The background job asks for its missing details, because it may be one of many.
         let is_import = matches!(source, Source::Import(_));
         let is_strict = self.requires_scopes(session) && !is_import;
         let access = parts.keyring.seal(&grant.access, context("access"));

@@ -48,7 +48,7 @@ impl Upkeep {
         }
     }
 
-    /// Ends connections that no session reaches any more. The background revokes their grants at HubSpot.
+    /// Ends connections that no session reaches any more. A background job revokes their grants at HubSpot.
     pub(in crate::services) async fn end_unreachable(
         &self,
         since: Timestamp,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Maintenance;
 use crate::store::StoreError;
 
-/// The time that a round looks back for connections whose session was never written. The check at the start goes back
-/// further.
+/// The time span before each round that is searched for connections whose session was never written. The check at
+/// startup goes back further.
 const SWEEP_OVERLAP: Duration = Duration::from_secs(3600);
 
 impl Maintenance {

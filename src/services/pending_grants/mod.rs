@@ -169,8 +169,8 @@ impl PendingGrants {
         Ok(true)
     }
 
-    /// Makes a pending grant a connection, in place of the one that it `replaces`, if any. `None` if it is no longer
-    /// pending.
+    /// Turns a pending grant into a connection, which replaces the connection `replaces`, if any. `None` if the grant
+    /// is no longer pending.
     ///
     /// # Errors
     /// [`AcceptError`]; its variants state whether the grant stays pending.

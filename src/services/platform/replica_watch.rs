@@ -14,7 +14,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of keys in one query.
 const MAX_KEYS_PER_QUERY: usize = 500;
 
-/// Finds out what other processes have changed, for requests that wait here.
+/// The watch for changes by other processes, on behalf of requests that wait in this one.
 #[derive(Debug, Clone)]
 pub struct ReplicaWatch {
     connect_store: ConnectStore,

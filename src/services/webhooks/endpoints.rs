@@ -244,8 +244,8 @@ impl Endpoints {
         self.deliver_now(id, event).await
     }
 
-    /// Queues up to `most` failed deliveries again, oldest first, and returns their number. The background sends
-    /// them.
+    /// Queues up to `most` failed deliveries again, oldest first, and returns their number. The background job
+    /// sends them.
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
@@ -277,7 +277,7 @@ impl Endpoints {
         Ok((delivery, event.payload))
     }
 
-    /// Sends an event now if a slot is free; otherwise the background sends it.
+    /// Sends an event now if a slot is free; otherwise the background job sends it.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
         for delivery in self.deliveries.acquire_deliveries_to(id).await? {
             let is_wanted = delivery.event_id() == event;

@@ -44,7 +44,7 @@ pub struct Database {
     clock: Clock,
     /// The SQLite file, if it is writable.
     file: Option<PathBuf>,
-    /// Held for as long as the process serves from this SQLite file.
+    /// The lock on the SQLite file, held for as long as the process serves from it.
     lock: Option<Arc<File>>,
 }
 

@@ -25,6 +25,7 @@ pub struct Model {
     pub seen_at: Timestamp,
     /// The time at which it expires if it is not used.
     pub expires_at: Timestamp,
-    /// Whether a request with it has been received. Until then, the response that carries its key may be lost.
+    /// Whether a request with this session has been received. Until then, the response that carries its key may be
+    /// lost.
     pub seen: Flag,
 }

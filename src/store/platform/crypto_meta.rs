@@ -45,9 +45,9 @@ impl PlatformStore {
         Ok(ids.into_iter().filter(|id| !id.starts_with(LOST_PREFIX)).collect())
     }
 
-    /// Gives up the rows that are sealed under a lost key. Its connections need their users to reconnect, and keep
-    /// their rows; revocations and pending grants under it can never be carried out, and are deleted. Returns the
-    /// number of connections. Works page by page; after an interruption, another call continues.
+    /// Gives up the rows that are sealed under a lost key. Its connections are kept, and their users have to
+    /// reconnect. Its revocations and pending grants can never be carried out, and are deleted. Returns the number of
+    /// connections. Works page by page; after an interruption, another call continues.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what was given up by then stays so.

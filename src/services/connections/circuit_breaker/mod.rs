@@ -36,7 +36,7 @@ const MAX_PROBE_DELAY: Duration = Duration::from_secs(60);
 const MASS_EVENT_WINDOW: Duration = INVALID_GRANT_PAUSE.saturating_mul(2);
 /// The number of refused grants at once that may be a mass event; fewer are users who uninstalled the app.
 const MASS_EVENT_REFUSALS: u64 = 5;
-/// The number of connections refused in a row, without a success in between, that may be a mass event, too, however
+/// The number of connections refused in a row, without a success in between, that may be a mass event as well, however
 /// slowly they follow one another.
 const MASS_EVENT_IN_A_ROW: u32 = 3;
 
