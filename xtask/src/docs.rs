@@ -6,7 +6,7 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Builds the documents as a book in target/book, and checks their links
+/// Build the documents as a book in target/book, and check their links
 ///
 /// mdBook is installed into target/tools the first time.
 #[derive(Args)]

@@ -4,7 +4,7 @@ use crate::run::show;
 use crate::{Result, Task, browser};
 use clap::Args;
 
-/// Takes the pictures in docs/images of the demo in Chromium
+/// Take the pictures in docs/images of the demo in Chromium
 ///
 /// No check compares them, because they show times and ids: run it after a change of the pages.
 #[derive(Args)]
