@@ -179,7 +179,7 @@ async fn doctor_and_log_name_missing_journal_scopes() {
     assert_eq!(doctor.code, Some(1), "{}", doctor.stderr);
     assert!(doctor.stdout.contains("WRONG journal: this app may not read"), "{}", doctor.stdout);
     let process = Process::serve(&variables);
-    let hint = "give the app the scopes developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read";
+    let hint = "developer.webhooks_journal.read developer.webhooks_journal.subscriptions.read";
     eventually("the log says it", || async { process.log().contains(hint) }).await;
     process.crash();
 

@@ -86,7 +86,12 @@ impl Journal {
         match failure.class {
             _ if !is_news => tracing::debug!(code, failures, "webhooks journal still unavailable"),
             _ if failure.code == FailureCode::JournalScopesMissing => {
-                tracing::error!(code, "{SCOPES_MISSING}");
+                tracing::error!(
+                    code,
+                    scopes = "developer.webhooks_journal.read developer.webhooks_journal.subscriptions.read \
+                              developer.webhooks_journal.subscriptions.write",
+                    "webhooks journal unavailable; the app lacks scopes, so only refreshes detect uninstalls"
+                );
             }
             FailureClass::OurFault | FailureClass::GrantDead => {
                 tracing::error!(code, "webhooks journal unavailable; only refreshes detect uninstalls");
@@ -98,8 +103,3 @@ impl Journal {
         pause(failure, failures, self.random.unit())
     }
 }
-
-const SCOPES_MISSING: &str = "webhooks journal unavailable; give the app the scopes \
-    developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and \
-    developer.webhooks_journal.subscriptions.write, or set WEBHOOKS_JOURNAL=off; until then only refreshes detect \
-    uninstalls";
