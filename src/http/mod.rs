@@ -189,7 +189,7 @@ impl Web {
                             .wrap(cors::cors(web, "POST")),
                     )
                     .service(
-                        at("/api/hubspot/cancel", actix::post().to(authorization::cancel_attempt))
+                        at("/api/hubspot/cancel", actix::post().to(authorization::cancel_authorization_request))
                             .wrap(cors::cors(web, "POST")),
                     )
                     .service(

@@ -14,7 +14,7 @@ use crate::openapi::{committed, operations};
 
 /// Operations without an API key, for pages and the public. Each has another proof, or needs none.
 const WITHOUT_A_KEY: [&str; 8] = [
-    "cancel_attempt",
+    "cancel_authorization_request",
     "disconnect_connection",
     "get_docs",
     "get_live",

@@ -162,7 +162,7 @@ pub struct Cancel {
         (status = 404, description = "`flow_unknown`: no such authorization request, or another page's."),
     )
 )]
-pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
+pub async fn cancel_authorization_request(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
     let verifier = verifier(&request)?.ok_or(ProblemCode::BadChallenge)?;
     let authorization = web.services.connect.statuses.cancel(body.0.flow, &verifier).await?;
     let authorization = authorization.ok_or(ProblemCode::FlowUnknown)?;
@@ -171,7 +171,7 @@ pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<
 
 /// An authorization request. Only the fields listed here are sent.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Attempt)]
+#[schema(as = AuthorizationRequest)]
 pub struct AuthRequestBody<'a> {
     /// The authorization request.
     #[schema(value_type = String, format = Uuid)]
@@ -210,7 +210,7 @@ pub struct AuthRequestBody<'a> {
 
 /// The reason for a failed authorization request.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AttemptError)]
+#[schema(as = AuthorizationRequestError)]
 struct AuthRequestError {
     code: ProblemCode,
     /// A sentence for the user.

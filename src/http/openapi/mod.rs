@@ -43,7 +43,7 @@ use constraints::PROBLEM;
         get_docs,
         status::get_status,
         authorization::redeem_pickup_code,
-        authorization::cancel_attempt,
+        authorization::cancel_authorization_request,
         disconnect::disconnect_connection,
         health::get_live,
         api::keys::get_api_key,
