@@ -172,7 +172,7 @@ suite(hosts.flags, (test) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42", hosted: true });
     const admin = await stage.open(session.link);
-    await admin.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await admin.getByRole("button", { name: "Continue to HubSpot" }).click();
     await admin.waitForSelector("#approve");
     await approve(admin, ACME);
     await admin.getByRole("heading", { name: "Waiting for confirmation" }).waitFor();

@@ -108,7 +108,7 @@ suite([], (test) => {
     const times = timeLastPage(popup);
     await leadTo(popup, `${stage.demo.service}/auth/hubspot/callback?code=x&state=${"a".repeat(43)}`);
     await login.waitForSelector("[data-connect-error]:visible");
-    assert.match(await login.textContent("[data-connect-error]"), /not known here/);
+    assert.match(await login.textContent("[data-connect-error]"), /unknown or has been deleted/);
     await closesAfterTwoSeconds(times);
   });
 

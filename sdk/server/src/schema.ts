@@ -48,7 +48,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Cancels an authorization request */
-        post: operations["cancel_attempt"];
+        post: operations["cancel_authorization_request"];
         delete?: never;
         options?: never;
         head?: never;
@@ -901,7 +901,7 @@ export interface components {
             reason: string;
         };
         /** @description An authorization request. Only the fields listed here are sent. */
-        Attempt: {
+        AuthorizationRequest: {
             /** @description Whether the host's backend has to confirm the connection. */
             awaiting_confirmation: boolean;
             /**
@@ -918,7 +918,7 @@ export interface components {
              */
             connection_id?: string;
             /** @description The reason for the failure. Present if the authorization request ended without a connection. */
-            error?: components["schemas"]["AttemptError"];
+            error?: components["schemas"]["AuthorizationRequestError"];
             /**
              * Format: date-time
              * @description The time at which the authorization request expires.
@@ -938,7 +938,7 @@ export interface components {
             withheld: boolean;
         };
         /** @description The reason for a failed authorization request. */
-        AttemptError: {
+        AuthorizationRequestError: {
             code: components["schemas"]["ProblemCode"];
             /** @description A sentence for the user. */
             message: string;
@@ -1679,7 +1679,7 @@ export interface components {
         /** @description The connections of a session. Only the fields listed here are sent. */
         SessionStatus: components["schemas"]["SessionConnected"] | components["schemas"]["SessionNobody"];
         /** @description The status of a session or of an authorization request. */
-        Status: components["schemas"]["SessionStatus"] | components["schemas"]["Attempt"];
+        Status: components["schemas"]["SessionStatus"] | components["schemas"]["AuthorizationRequest"];
         /** @description The owner of the connections. */
         StatusHolder: {
             /**
@@ -1953,7 +1953,7 @@ export interface operations {
             };
         };
     };
-    cancel_attempt: {
+    cancel_authorization_request: {
         parameters: {
             query?: never;
             header: {
@@ -1975,7 +1975,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Attempt"];
+                    "application/json": components["schemas"]["AuthorizationRequest"];
                 };
             };
             /** @description `bad_challenge`: the verifier is missing or invalid. */
