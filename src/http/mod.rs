@@ -189,8 +189,11 @@ impl Web {
                             .wrap(cors::cors(web, "POST")),
                     )
                     .service(
-                        at("/api/hubspot/cancel", actix::post().to(authorization::cancel_authorization_request))
-                            .wrap(cors::cors(web, "POST")),
+                        at(
+                            "/api/hubspot/cancel",
+                            actix::post().to(authorization::cancel_authorization_request),
+                        )
+                        .wrap(cors::cors(web, "POST")),
                     )
                     .service(
                         at("/api/hubspot/disconnect", actix::post().to(disconnect::disconnect_connection))

@@ -162,7 +162,11 @@ pub struct Cancel {
         (status = 404, description = "`flow_unknown`: no such authorization request, or another page's."),
     )
 )]
-pub async fn cancel_authorization_request(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
+pub async fn cancel_authorization_request(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: ApiJson<Cancel>,
+) -> Handled {
     let verifier = verifier(&request)?.ok_or(ProblemCode::BadChallenge)?;
     let authorization = web.services.connect.statuses.cancel(body.0.flow, &verifier).await?;
     let authorization = authorization.ok_or(ProblemCode::FlowUnknown)?;
