@@ -12,6 +12,7 @@ use url::Host;
 
 use super::envelope::only_host;
 use super::health;
+use super::problem::ProblemCode;
 use super::{Web, at};
 use crate::domain::origin::is_loopback;
 
@@ -34,6 +35,10 @@ async fn check_host<B: MessageBody + 'static>(
     let web = request.app_data::<Data<Web>>();
     if web.is_some_and(|web| only_host(&request).is_some_and(|host| is_known(host, web))) {
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    }
+    if let Some(web) = web {
+        let problem = ProblemCode::WrongHost.entry();
+        web.metrics.http.problems(problem.code.as_str(), problem.status, 1);
     }
     let why = "The Host header is neither an address of this listener nor in ADMIN_HOSTS.\n";
     let answer = HttpResponse::MisdirectedRequest().content_type("text/plain; charset=utf-8").body(why);

@@ -282,6 +282,7 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     if let Some(challenge) = challenge(problem.entry.code) {
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
+    web.metrics.http.problems(problem.entry.code.as_str(), problem.entry.status, 1);
     *answer.status_mut() = problem.status_code();
     answer.extensions_mut().insert(problem);
     let head = std::mem::replace(answer, HttpResponse::new(status));

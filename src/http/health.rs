@@ -49,9 +49,8 @@ pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
 
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn get_metrics(web: Data<Web>) -> HttpResponse {
-    let counts = web.services.connections.list.connection_counts().await.unwrap_or_default();
-    let webhooks = web.services.webhooks.endpoints.webhooks_waiting().await.unwrap_or_default();
+    web.services.maintenance.measurements.update().await;
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(web.metrics.render(&counts, web.services.platform.notifier.count(), webhooks))
+        .body(web.metrics.render())
 }

@@ -109,6 +109,9 @@ impl Web {
         templates: Templates,
     ) -> Data<Self> {
         let secret = &config.security.app_secret;
+        for code in ProblemCode::ALL {
+            metrics.http.problems(code.as_str(), code.entry().status, 0);
+        }
         let session_key = secret.derive::<64>("session cookie");
         let hosts = [&config.server.public_url, &config.hubspot.redirect_uri];
         Data::new(Self {

@@ -78,7 +78,7 @@ const HANDLES: &[(&str, &[&str])] = &[
 
 /// The same for `http`.
 const HTTP: &[(&str, &[&str])] = &[
-    ("admin", &["envelope", "health"]),
+    ("admin", &["envelope", "health", "problem"]),
     ("envelope", &["openapi", "api", "browser", "request", "problem", "templates", "paths"]),
     ("openapi", &["api", "browser", "health", "problem", "public_text", "paths"]),
     ("api", &["browser", "request", "problem", "paths"]),

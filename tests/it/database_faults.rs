@@ -183,6 +183,22 @@ async fn unresponsive_databases_time_out() {
     assert_nothing_was_lost(&app, 1).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_do_not_wait_for_an_unresponsive_database() {
+    let Some((app, line)) = service_on_a_line().await else { return };
+    app.connected(ACME).await;
+    let (browser, path) = (app.browser(), format!("{}/metrics", app.admin));
+    browser.get(&path).await;
+    line.set(State::Stalled);
+    let began = Instant::now();
+    for _ in 0..4 {
+        let scrape = browser.get(&path).await.body;
+        assert!(scrape.contains("hubspot_connect_connections{status=\"active\"} 1\n"), "{scrape}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    line.set(State::Open);
+}
+
 /// A transaction of the test that blocks the service.
 pub struct InTheWay {
     db: DatabaseConnection,

@@ -138,7 +138,7 @@ async fn missing_journal_scopes_are_reported_for_every_call() {
     assert_eq!(code(&failed), "journal_scopes_missing");
     assert!(failed.next_in > Duration::from_secs(800), "an operator has to fix it");
     let metrics = Browser::new(&app.admin).get("/metrics").await.body;
-    assert!(metrics.contains(r#"hubspot_connect_journal_looks_total{outcome="our_fault"} 2"#), "{metrics}");
+    assert!(metrics.contains(r#"hubspot_connect_journal_polls_total{outcome="our_fault"} 2"#), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

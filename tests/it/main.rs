@@ -50,6 +50,7 @@ mod lifecycle;
 mod links;
 mod list_connections;
 mod lock_order;
+mod metrics;
 mod migrations;
 mod nginx;
 mod one_connection;

@@ -7,14 +7,14 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Install what the tests need and this machine lacks: PostgreSQL, nginx, Chromium, Firefox, Node.js, Python
+/// Install what the tests need and this machine lacks: PostgreSQL, nginx, promtool, Chromium, Firefox, Node.js, Python
 #[derive(Args)]
 pub struct Setup {}
 
 impl Task for Setup {
     fn run(self) -> Result<()> {
-        install_missing(&[POSTGRES, NGINX, CHROMIUM, FIREFOX, NODE, PYTHON])?;
-        println!("PostgreSQL, nginx, Chromium, Node.js and Python are installed");
+        install_missing(&[POSTGRES, NGINX, PROMTOOL, CHROMIUM, FIREFOX, NODE, PYTHON])?;
+        println!("PostgreSQL, nginx, promtool, Chromium, Node.js and Python are installed");
         Ok(())
     }
 }
@@ -43,6 +43,14 @@ pub const NGINX: Need = Need {
     packages: &["nginx"],
     // Debian installs it outside of most users' path.
     is_here: || find("nginx").is_some() || Path::new("/usr/sbin/nginx").is_file(),
+    is_optional: false,
+};
+
+/// The check of the alert rules.
+pub const PROMTOOL: Need = Need {
+    what: "promtool",
+    packages: &["prometheus"],
+    is_here: || find("promtool").is_some(),
     is_optional: false,
 };
 

@@ -15,9 +15,9 @@ use std::process::Child;
 /// Run every check and every test, after installing what they need
 ///
 /// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, a minute of
-/// torture and one of siege, the browser suite, licences and generated documents. PostgreSQL, nginx, Chromium and npm
-/// packages are installed when they are missing; what cannot be installed is named, with the command that would. All
-/// steps run, even after a failure.
+/// torture and one of siege, the browser suite, licences and generated documents. PostgreSQL, nginx, promtool, Chromium
+/// and npm packages are installed when they are missing; what cannot be installed is named, with the command that
+/// would. All steps run, even after a failure.
 #[derive(Args)]
 pub struct Test {
     /// Run only this part; may be repeated
@@ -76,7 +76,7 @@ impl Test {
             needs.push(setup::POSTGRES);
         }
         if self.wants(Part::Sqlite) || self.wants(Part::Postgres) {
-            needs.push(setup::NGINX);
+            needs.extend([setup::NGINX, setup::PROMTOOL]);
         }
         if self.wants(Part::Sdk) || self.wants(Part::Browser) && browser::suite_exists() {
             needs.extend([setup::CHROMIUM, setup::NODE, setup::PYTHON]);

@@ -190,7 +190,7 @@ impl Starts {
         if !parts.connect_store.insert_auth_request(new).await? {
             return Err(StartError::ChallengeUsed);
         }
-        parts.metrics.flows_started.inc();
+        parts.metrics.flows.started.inc();
         tracing::info!(flow = %flow, "authorization started");
         Ok(Started {
             flow,
@@ -225,6 +225,7 @@ impl Starts {
             return Ok(StartError::ChallengeUsed);
         }
         parts.connect_store.fail_auth_request(flow, FailureCode::ConnectSessionEnded, now).await?;
+        parts.metrics.flows.failed(FailureCode::ConnectSessionEnded);
         parts.notifier.wake(Key::Flow(flow));
         Ok(StartError::SessionEnded { flow: Some(flow) })
     }

@@ -135,7 +135,7 @@ impl Intake {
         parts.changes.forget(received.terms.owner);
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
-        parts.metrics.flows_connected.inc();
+        parts.metrics.flows.connected.inc();
         // HubSpot returns no details for an expired token; the background job asks once there is a new one. A page
         // waits for the first response, whatever it is.
         let is_valid = received.at.plus(received.grant.expires_in) > parts.clock.now();

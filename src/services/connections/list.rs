@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::connection::ConnectionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::project::ProjectId;
 use crate::services::platform::{Base, Connection, RowCache, UserConnections};
 use crate::store::{
-    ConnectionFilter, ConnectionStore, Event, ListedConnection, PlatformStore, StoreError, WebhookStore,
+    Backlog, ConnectionFilter, ConnectionStore, Event, ListedConnection, PlatformStore, StoreError,
+    WebhookStore,
 };
 
 /// The number of connections whose project is cached.
@@ -96,8 +98,25 @@ impl ConnectionList {
         Ok(connections)
     }
 
-    /// Returns the number of connections in each status.
-    pub(crate) async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        self.connection_store.count_tokens().await
+    /// Returns the number of connections with each status.
+    pub(in crate::services) async fn count_by_status(
+        &self,
+        now: Timestamp,
+    ) -> Result<[(ConnectionStatus, i64); ConnectionStatus::ALL.len()], StoreError> {
+        let degraded = self.connection_store.count_degraded(now).await?;
+        let stored = self.connection_store.count_tokens().await?;
+        let stored = |state| stored.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
+        let count = |status: ConnectionStatus| match status {
+            // Both numbers are read one after the other.
+            ConnectionStatus::Active => stored(status.as_str()).saturating_sub(degraded).max(0),
+            ConnectionStatus::Degraded => degraded,
+            ConnectionStatus::NeedsReauth | ConnectionStatus::IntegrityError => stored(status.as_str()),
+        };
+        Ok(ConnectionStatus::ALL.map(|status| (status, count(status))))
+    }
+
+    /// Returns the due refreshes.
+    pub(in crate::services) async fn due_refreshes(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.connection_store.due_refreshes(now).await
     }
 }

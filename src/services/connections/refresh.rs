@@ -127,7 +127,9 @@ impl Refreshes {
         }
         crash::point("refresh.claimed");
         let asked_at = parts.clock.now();
-        let noted = match parts.hubspot.refresh(&refresh).await {
+        let answer = parts.hubspot.refresh(&refresh).await;
+        parts.metrics.refreshes.answered_after(parts.clock.now().since(asked_at));
+        let noted = match answer {
             Ok(grant) => {
                 crash::point("refresh.answered");
                 parts.circuit_breaker.succeeded(parts.clock.now());
@@ -278,12 +280,17 @@ impl BusyGuard {
     /// Returns `None` if the connection is being refreshed already.
     fn enter(refreshes: &Refreshes, connection: ConnectionId) -> Option<Self> {
         let mut busy = refreshes.0.busy.lock().expect("nothing panics while it holds this lock");
-        busy.insert(connection).then(|| Self(refreshes.clone(), connection))
+        let is_new = busy.insert(connection);
+        refreshes.0.metrics.refreshes.set_in_flight(busy.len());
+        is_new.then(|| Self(refreshes.clone(), connection))
     }
 }
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.0.busy.lock().expect("nothing panics while it holds this lock").remove(&self.1);
+        let parts = &self.0.0;
+        let mut busy = parts.busy.lock().expect("nothing panics while it holds this lock");
+        busy.remove(&self.1);
+        parts.metrics.refreshes.set_in_flight(busy.len());
     }
 }

@@ -1,5 +1,6 @@
-//! Maintenance: the sweep of old rows, and readiness.
+//! Maintenance: the sweep of old rows, readiness, and measurements.
 
+mod measurements;
 mod readiness;
 mod sweep;
 
@@ -14,6 +15,7 @@ use super::webhooks::{Deliveries, Webhooks};
 use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::store::{ConnectStore, Database, MarketplaceStore, PlatformStore};
+use measurements::Measurements;
 
 /// Maintenance of a process. Clones share everything.
 #[derive(Debug, Clone)]
@@ -27,6 +29,7 @@ pub struct Maintenance {
     deliveries: Deliveries,
     upkeep: Upkeep,
     circuit_breaker: Arc<CircuitBreaker>,
+    pub(crate) measurements: Measurements,
     /// The lifetime of an authorization request.
     flow_ttl: Duration,
     stopping: Arc<AtomicBool>,
@@ -51,6 +54,7 @@ impl Maintenance {
             deliveries: webhooks.deliveries.clone(),
             upkeep: connections.upkeep.clone(),
             circuit_breaker: Arc::clone(&connections.circuit_breaker),
+            measurements: Measurements::new(base, connections, webhooks),
             flow_ttl: config.security.flow_ttl,
             stopping: Arc::clone(stopping),
         }

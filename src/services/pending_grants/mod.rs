@@ -247,6 +247,7 @@ impl PendingGrants {
         };
         if ended {
             tracing::warn!(flow = %flow, code = code.as_str(), "authorization failed");
+            self.metrics.flows.failed(code);
         }
         self.notifier.wake(Key::Flow(flow));
         Ok(())
@@ -272,7 +273,7 @@ impl PendingGrants {
     async fn discard_undecided(&self, Undecided { id, source, connect_session_id }: Undecided) {
         let code = source.code_if_expired();
         let ended = match connect_session_id {
-            Some(session) => self.end_connect_session(session, source.flow(id), code).await.map(|_| ()),
+            Some(session) => self.end_connect_session(session, source.flow(id), code).await,
             None => self.discard(id, source, code).await,
         };
         if let Err(why) = ended {
@@ -294,11 +295,13 @@ impl PendingGrants {
         id: ConnectSessionId,
         flow: Option<FlowId>,
         code: FailureCode,
-    ) -> Result<bool, StoreError> {
-        let ended = self.store.cancel_connect_session(id, code, self.clock.now()).await?;
+    ) -> Result<(), StoreError> {
+        if self.store.cancel_connect_session(id, code, self.clock.now()).await? {
+            self.metrics.flows.failed(code);
+        }
         if let Some(flow) = flow {
             self.notifier.wake(Key::Flow(flow));
         }
-        Ok(ended)
+        Ok(())
     }
 }

@@ -19,7 +19,8 @@ use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
 use crate::store::{
-    DeliveryCursor, DeliveryFilter, Endpoint, EndpointChanges, StoreError, WebhookDelivery, WebhookStore,
+    Backlog, DeliveryCursor, DeliveryFilter, Endpoint, EndpointChanges, StoreError, WebhookDelivery,
+    WebhookStore,
 };
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
@@ -112,9 +113,9 @@ impl Endpoints {
         self.store.endpoints_of(project).await
     }
 
-    /// Returns the number of waiting deliveries, to all endpoints together.
-    pub async fn webhooks_waiting(&self) -> Result<i64, StoreError> {
-        self.store.count_waiting_deliveries().await
+    /// Returns the waiting deliveries, to all endpoints together.
+    pub async fn webhooks_waiting(&self) -> Result<Backlog, StoreError> {
+        self.store.waiting_deliveries().await
     }
 
     /// Returns one endpoint.

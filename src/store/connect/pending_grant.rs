@@ -88,8 +88,8 @@ impl ConnectStore {
         self.db.write(move |tx| Box::pin(end(tx, id, code, now))).await
     }
 
-    /// Cancels a session that has no connection yet, with its pending grant, if any. Returns `false` if it has already
-    /// ended.
+    /// Cancels a session that has no connection yet, with its pending grant, if any. Returns whether a pending
+    /// grant has ended with it.
     pub async fn cancel_connect_session(
         &self,
         id: ConnectSessionId,
@@ -102,10 +102,10 @@ impl ConnectStore {
                     let Some(flow) = connect_session::cancel(tx, id, code, now).await? else {
                         return Ok(false);
                     };
-                    if let Some(flow) = flow {
-                        end(tx, flow.into(), code, now).await?;
+                    match flow {
+                        Some(flow) => end(tx, flow.into(), code, now).await,
+                        None => Ok(false),
                     }
-                    Ok(true)
                 })
             })
             .await

@@ -95,11 +95,25 @@ impl ConnectionStore {
         let sql = "SELECT state, COUNT(*) AS uses FROM token WHERE state <> 'active' GROUP BY state UNION ALL \
                    SELECT 'active', COUNT(*) - (SELECT COUNT(*) FROM token WHERE state <> 'active') FROM token \
                    ORDER BY state";
-        let rows = self.db.all_on_own_thread(sql).await?;
+        let rows = self.db.all_on_own_thread(sql, []).await?;
         let counts = rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?)));
         counts.filter(|count| !matches!(count, Ok((_, 0)))).collect()
     }
+
+    /// Returns the number of degraded connections.
+    pub async fn count_degraded(&self, now: Timestamp) -> Result<i64, StoreError> {
+        let condition = DEGRADED.replacen('?', "$1", 1).replacen('?', "$2", 1);
+        let sql = format!("SELECT COUNT(*) AS degraded FROM token WHERE {condition}");
+        let values = [now.into(), now.plus(EARLIEST_REFRESH).into()];
+        self.db.all_on_own_thread(&sql, values).await?.first().map_or(Ok(0), |row| row.get("degraded"))
+    }
 }
+
+/// The condition of a degraded connection, with the current time and that of the earliest refresh of a new token. An
+/// expired connection has failed before, or is due: this finds it without reading all healthy ones.
+const DEGRADED: &str = "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token \
+                        WHERE error_since IS NOT NULL \
+                        UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)";
 
 fn select() -> String {
     format!(
@@ -133,12 +147,7 @@ fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (
     match filter.status {
         None => {}
         Some(ConnectionStatus::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
-        // An expired connection has failed before, or is due: this condition finds it without reading all healthy ones.
-        Some(ConnectionStatus::Degraded) => add(
-            "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
-             UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
-            &[now.into(), now.plus(EARLIEST_REFRESH).into()],
-        ),
+        Some(ConnectionStatus::Degraded) => add(DEGRADED, &[now.into(), now.plus(EARLIEST_REFRESH).into()]),
         // The first condition is that of the index, which SQLite uses only if it is repeated.
         Some(ConnectionStatus::NeedsReauth) => add("state <> 'active' AND state = 'needs_reauth'", &[]),
         Some(ConnectionStatus::IntegrityError) => add("state <> 'active' AND state = 'integrity_error'", &[]),

@@ -7,13 +7,20 @@ use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::store::connections::token::suspend;
 use crate::store::db::values;
-use crate::store::{ConnectionStore, StoreError, Tx};
+use crate::store::{Backlog, ConnectionStore, StoreError, Tx};
 
 impl ConnectionStore {
     /// Returns the time of the next refresh of a connection.
     pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
         self.db.one(sql, [id.into()]).await?.map(|row| row.get("run_at")).transpose()
+    }
+
+    /// Returns the due refreshes.
+    pub async fn due_refreshes(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let sql =
+            "SELECT COUNT(*) AS waiting, MIN(run_at) AS oldest FROM token_refresh_job WHERE run_at <= $1";
+        self.db.backlog(sql, [now.into()]).await
     }
 
     /// Returns the number of connections with one `invalid_grant` response and no second attempt yet, for which HubSpot

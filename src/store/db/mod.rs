@@ -3,6 +3,7 @@
 //! On SQLite, one thread writes, so that concurrent callers share a commit; reads run on the caller's thread.
 //! PostgreSQL is used through a pool, and combines commits itself. Both are sea-orm connections.
 
+mod backlog;
 mod batch;
 mod error;
 mod handle;
@@ -23,6 +24,7 @@ use sea_orm::{
 };
 use tokio::task::JoinError;
 
+pub use backlog::Backlog;
 pub(super) use batch::{Batch, padded, parts, placeholders, placeholders_from, values};
 pub use error::StoreError;
 pub(super) use error::within_deadline;
@@ -143,13 +145,17 @@ impl Database {
 
     /// Reads all rows of a statement that may scan very many. On SQLite it runs on a thread of its own, so that the
     /// caller's thread can serve others.
-    pub(super) async fn all_on_own_thread(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
-        let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, []).await };
+    pub(super) async fn all_on_own_thread<const N: usize>(
+        &self,
+        sql: &str,
+        values: [Value; N],
+    ) -> Result<Vec<Row>, StoreError> {
+        let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, values).await };
         let (connections, sql) = (Arc::clone(connections), sql.to_owned());
         let runtime = tokio::runtime::Handle::current();
         let read = move || {
             let handle = Handle::<DatabaseConnection>::Sqlite(&connections);
-            runtime.block_on(handle.all(&sql, []))
+            runtime.block_on(handle.all(&sql, values))
         };
         let ended = |why: JoinError| if why.is_panic() { StoreError::Panicked } else { StoreError::Closed };
         within_deadline(async { tokio::task::spawn_blocking(read).await.map_err(ended)? }).await

@@ -17,7 +17,7 @@ use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_delivery::{ActiveModel, Column, Entity, Relation};
 use crate::store::entity::webhook_endpoint;
 use crate::store::webhooks::event;
-use crate::store::{Endpoint, StoreError, Tx, WebhookDelivery, WebhookStore};
+use crate::store::{Backlog, Endpoint, StoreError, Tx, WebhookDelivery, WebhookStore};
 
 /// A delivery under a lease of this process.
 #[derive(Debug, Clone)]
@@ -189,10 +189,11 @@ impl WebhookStore {
         Ok(expired)
     }
 
-    /// Returns the number of waiting deliveries.
-    pub async fn count_waiting_deliveries(&self) -> Result<i64, StoreError> {
-        let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
-        self.db.all_on_own_thread(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
+    /// Returns the waiting deliveries.
+    pub async fn waiting_deliveries(&self) -> Result<Backlog, StoreError> {
+        let sql = "SELECT COUNT(*) AS waiting, MIN(queued_at) AS oldest FROM webhook_delivery \
+                   WHERE status = 'pending'";
+        self.db.backlog(sql, []).await
     }
 }
 

@@ -22,6 +22,7 @@ use crate::services::connections::{GrantedTokens, Intake, Terms};
 use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
 use crate::store::{ConnectStore, Consumed, Source, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// The time for which a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
@@ -97,6 +98,7 @@ struct Parts {
     keyring: Arc<Keyring>,
     clock: Clock,
     random: Random,
+    metrics: Arc<Metrics>,
     tasks: Tasks,
     notifier: Notifier,
     sign_ins: SignIns,
@@ -111,7 +113,7 @@ impl Finishes {
         intake: &Intake,
         pending_grants: &PendingGrants,
     ) -> Self {
-        let Base { store, hubspot, keyring, clock, random, tasks, notifier, .. } = base.clone();
+        let Base { store, hubspot, keyring, clock, random, metrics, tasks, notifier, .. } = base.clone();
         let (sign_ins, intake, pending_grants) = (sign_ins.clone(), intake.clone(), pending_grants.clone());
         Self(Arc::new(Parts {
             store: store.connect,
@@ -119,6 +121,7 @@ impl Finishes {
             keyring,
             clock,
             random,
+            metrics,
             tasks,
             notifier,
             sign_ins,
@@ -216,6 +219,7 @@ impl Finishes {
 
     async fn failed(&self, flow: FlowId, error: FailureCode) -> FinishResult {
         tracing::warn!(flow = %flow, code = error.as_str(), "authorization failed");
+        self.0.metrics.flows.failed(error);
         let now = self.0.clock.now();
         let noted =
             retry_write(CONNECT_WRITE_RETRY, || self.0.store.fail_auth_request(flow, error, now)).await;
