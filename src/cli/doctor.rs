@@ -13,7 +13,7 @@ use crate::domain::failure::FailureCode;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
-use crate::store::{Database, OpenError, Store};
+use crate::store::{Database, IntegrityCheck, OpenError, Store};
 use crate::{domain::clock::Clock, egress};
 
 /// The timeout of a call to HubSpot.
@@ -77,12 +77,16 @@ async fn database(config: &Config) -> Result<String, Failure> {
         }
         Err(why) => return Err(why.into()),
     };
-    let found = stored(config, &store).await;
+    let found = stored(config, &store, IntegrityCheck::Quick).await;
     store.database().close().await;
     found
 }
 
-async fn stored(config: &Config, store: &Store) -> Result<String, Failure> {
+/// Checks a database for damage, and its schema and keys.
+pub(super) async fn stored(config: &Config, store: &Store, check: IntegrityCheck) -> Result<String, Failure> {
+    if let Some(damage) = store.database().damage(check).await? {
+        return Err(format!("the file is damaged ({damage}); stop the service and restore a backup").into());
+    }
     let schema = store.database().schema_status().await?;
     if config.database.auto_migrate && schema.unknown.is_empty() && !schema.missing.is_empty() {
         let grant = store.database().missing_grant().await?;

@@ -23,7 +23,7 @@ pub use connections::refresh_commit::RefreshedTokens;
 pub use connections::refresh_lease::{AcquireResult, AcquiredJob, acquire_sql};
 pub use connections::revocation::Removed;
 pub use connections::token::Details;
-pub use db::{Backlog, Database, OpenError, SchemaStatus, StoreError};
+pub use db::{Backlog, Database, IntegrityCheck, OpenError, SchemaStatus, StoreError};
 pub use entity::api_key::Model as ApiKey;
 pub use entity::claimed_install::Model as ClaimedInstall;
 pub use entity::connect_session::Model as ConnectSession;

@@ -14,6 +14,7 @@ mod architecture;
 mod at_rest;
 mod authorization_status;
 mod backend_secrecy;
+mod backups;
 mod callback_attacks;
 mod cli;
 mod compression;

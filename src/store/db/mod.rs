@@ -4,6 +4,7 @@
 //! PostgreSQL is used through a pool, and combines commits itself. Both are sea-orm connections.
 
 mod backlog;
+mod backup;
 mod batch;
 mod error;
 mod handle;
@@ -25,6 +26,7 @@ use sea_orm::{
 use tokio::task::JoinError;
 
 pub use backlog::Backlog;
+pub use backup::{BackupError, IntegrityCheck};
 pub(super) use batch::{Batch, padded, parts, placeholders, placeholders_from, values};
 pub use error::StoreError;
 pub(super) use error::within_deadline;

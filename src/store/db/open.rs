@@ -35,9 +35,7 @@ pub enum OpenError {
     #[error("the user of DATABASE_URL may not create tables; have the owner of the database run: {0}")]
     Grant(String),
     /// Another process serves from this file.
-    #[error(
-        "another process serves from this SQLite file; SQLite is for one process, use PostgreSQL for replicas"
-    )]
+    #[error("another process serves from this SQLite file; stop it, or use PostgreSQL for replicas")]
     InUse,
     /// A newer release has changed the schema.
     #[error("the schema is newer than this release: it has {0}; upgrade hubspot-connect")]
@@ -96,8 +94,13 @@ impl Database {
     pub async fn inspect(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
         let Some(file) = &settings.file else { return Self::connect(settings, clock, None).await };
         must_exist(settings)?;
+        Self::inspect_file(file, clock)
+    }
+
+    /// Opens an SQLite file read-only, in the same way.
+    pub(super) fn inspect_file(file: &Path, clock: Clock) -> Result<Self, OpenError> {
         let access = Access::Inspect { immutable: !has_log(&followed(file)) };
-        let file = file.clone();
+        let file = file.to_owned();
         let open = move || sqlite::open(&file, access, FileMode::Read);
         let (reading, writing) =
             (open().map_err(|why| unreachable(&why))?, open().map_err(|why| unreachable(&why))?);
@@ -171,14 +174,14 @@ fn must_exist(settings: &Settings) -> Result<(), OpenError> {
 }
 
 /// Returns the path of a file beside the database: its name with a suffix.
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.to_owned();
     path.as_mut_os_string().push(suffix);
     path
 }
 
 /// Returns the path with symbolic links resolved. SQLite follows them too, and keeps its other files beside the target.
-fn followed(database: &Path) -> PathBuf {
+pub(super) fn followed(database: &Path) -> PathBuf {
     database.canonicalize().unwrap_or_else(|_| database.to_owned())
 }
 
@@ -192,7 +195,7 @@ fn has_log(database: &Path) -> bool {
 
 /// Locks the file for this process. The lock ends with the process, however it ends. A symbolic link in place of the
 /// lock file is not followed: its target could be any file.
-fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
+pub(super) fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     let path = beside(&followed(database), ".lock");
     let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -48,7 +48,16 @@ pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)])
     }
 }
 
-/// Does the same as a user without any files: root may do everything, so for root another user runs the binary.
+/// Runs a line of a document in a shell that knows the binary by its name.
+pub fn run_line(folder: &Path, line: &str, variables: &[(String, String)]) -> Output {
+    let binaries = Path::new(BINARY).parent().expect("a folder").display();
+    let path = format!("{binaries}:{}", std::env::var("PATH").expect("a path"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).current_dir(folder).env_clear().envs(variables.iter().cloned());
+    shell.env("PATH", path).output().expect("it runs")
+}
+
+/// Runs the binary as a user without any files: root may do everything, so for root another user runs the binary.
 pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
     let began = Instant::now();
     let mut command = Command::new(BINARY);
