@@ -34,10 +34,10 @@ pub enum BackupError {
     #[error("{} exists and is not overwritten; move it away", .0.display())]
     Exists(PathBuf),
     /// The file cannot be read, written or replaced.
-    #[error("{}: {1}", .0.display())]
+    #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
     /// The backup is damaged.
-    #[error("{} is damaged: {1}", .0.display())]
+    #[error("{} is damaged: {}", .0.display(), .1)]
     Damaged(PathBuf, String),
     /// The backup has no schema.
     #[error("{} has no tables of hubspot-connect", .0.display())]
