@@ -40,6 +40,7 @@ mod headers;
 mod health;
 mod held_connections;
 mod hosts;
+mod hubspot_app;
 mod idempotency;
 mod import;
 mod installs;

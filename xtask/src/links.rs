@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders whose documents are checked.
-const FOLDERS: [&str; 6] = ["", "docs", "examples", "sdk", "sdk/server", "sdk/python"];
+const FOLDERS: [&str; 7] =
+    ["", "docs", "examples", "examples/hubspot-app", "sdk", "sdk/server", "sdk/python"];
 
 /// Checks the links of all documents, and that the book's summary names every page.
 pub fn check() -> Result<Done> {
