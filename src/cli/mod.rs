@@ -8,6 +8,7 @@ mod doctor;
 mod export;
 mod healthcheck;
 mod import;
+mod init;
 mod keys;
 mod output;
 mod print;
@@ -41,6 +42,11 @@ struct Arguments {
 enum Command {
     /// Serve HTTP and run the background jobs until a signal arrives (the default).
     Serve(serve::Serve),
+    /// Write a `.env` with new keys, show what the HubSpot app must have, and check the setup.
+    ///
+    /// On a terminal, it asks for the client id and the client secret of the app. An existing `.env` is never changed. The
+    /// exit code is that of `doctor`.
+    Init(init::Init),
     /// Manage the database schema.
     #[command(subcommand)]
     Db(db::Db),
@@ -79,6 +85,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command.unwrap_or_else(|| Command::Serve(serve::Serve::default())) {
         Command::Serve(command) => command.run(),
+        Command::Init(command) => command.run(),
         Command::Db(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Doctor => doctor::run(),

@@ -20,10 +20,12 @@ pub use database::{Database, FileMode};
 pub use hubspot::HubSpot;
 pub use logging::{LogFormat, Logging};
 pub use marketplace::Marketplace;
+pub(crate) use reader::ENV_FILE;
 pub use reader::Variables;
 pub use refresh::Refresh;
 pub use security::{OnSessionExpiry, Security, TokenDelivery};
 pub use server::Server;
+pub(crate) use variables::new_env;
 pub use variables::{configuration, example_env};
 pub use webhooks::Webhooks;
 

@@ -17,7 +17,7 @@ use crate::domain::origin::{is_loopback, web_url};
 use crate::domain::secret::Secret;
 
 /// The file that variables are read from, besides the environment.
-const ENV_FILE: &str = ".env";
+pub(crate) const ENV_FILE: &str = ".env";
 /// The number of our variables that must share a first word for every other name with this word to be a mistake.
 const SERVICE_LINK_VARIABLES: usize = 3;
 
@@ -75,6 +75,14 @@ impl Variables {
     /// Builds variables from pairs; a later pair overrides an earlier one with the same name.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { all: by_name(pairs), has_file: false, unread_file: None }
+    }
+
+    /// Adds pairs. A variable that is set keeps its value.
+    pub(crate) fn or(mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (name, value) in pairs {
+            self.all.entry(name).or_insert(value);
+        }
+        self
     }
 
     /// Returns a sentence for each mistyped variable, for each file with secrets that others can read, and for a `.env`

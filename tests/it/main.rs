@@ -43,6 +43,7 @@ mod hosts;
 mod hubspot_app;
 mod idempotency;
 mod import;
+mod init;
 mod installs;
 mod journal;
 mod journal_faults;

@@ -1,6 +1,7 @@
 //! The real binary as an operator runs it: variables in; signals, exit codes and two streams out.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -59,12 +60,31 @@ pub fn run_line(folder: &Path, line: &str, variables: &[(String, String)]) -> Ou
 
 /// Runs the binary as a user without any files: root may do everything, so for root another user runs the binary.
 pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
-    let began = Instant::now();
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().cloned());
     if rustix::process::geteuid().is_root() {
         command.uid(65_531).gid(65_531);
     }
+    output_of(&mut command)
+}
+
+/// Does the same with this standard input.
+pub fn run_with_input(
+    folder: &Path,
+    arguments: &[&str],
+    variables: &[(String, String)],
+    input: &str,
+) -> CommandOutput {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(input.as_bytes()).expect("it fits into the pipe");
+    drop(writer);
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().cloned()).stdin(reader);
+    output_of(&mut command)
+}
+
+fn output_of(command: &mut Command) -> CommandOutput {
+    let began = Instant::now();
     let Output { status, stdout, stderr } = command.output().expect("it runs");
     let [stdout, stderr] = [stdout, stderr].map(|stream| String::from_utf8(stream).expect("UTF-8"));
     CommandOutput { code: status.code(), stdout, stderr, took: began.elapsed() }
@@ -224,7 +244,7 @@ fn spawn_limited(folder: &Path, streams: &Path, arguments: &[&str], variables: &
     spawn_by(shell, folder, streams, arguments, variables)
 }
 
-const BINARY: &str = env!("CARGO_BIN_EXE_hubspot-connect");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_hubspot-connect");
 
 fn spawn_by(
     mut command: Command,
