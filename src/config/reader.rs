@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -98,12 +99,17 @@ impl Variables {
         unknown.filter_map(|(name, _)| mistyped(name)).collect()
     }
 
-    /// Returns a sentence for each file with secrets that other users of this machine can read or write.
+    /// Returns a sentence for each file with secrets that other users of this machine can read or write. systemd's
+    /// credentials do not count: only their service can enter the folder, and the access control list that lets it read
+    /// them looks like the group's permission.
     fn exposed_files(&self) -> Vec<String> {
         let secrets = VARIABLES.iter().filter(|known| known.secret);
         let named = secrets.filter_map(|known| self.get(&format!("{}_FILE", known.name)));
         let files: BTreeSet<&str> = named.chain(self.has_file.then_some(ENV_FILE)).collect();
-        let exposed = files.into_iter().filter_map(|path| {
+        let is_credential = |path: &&str| {
+            self.get("CREDENTIALS_DIRECTORY").is_some_and(|folder| Path::new(path).starts_with(folder))
+        };
+        let exposed = files.into_iter().filter(|path| !is_credential(path)).filter_map(|path| {
             let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
             let advice = format!("{path} is open to other users (mode {mode:o}); run `chmod 600 {path}`");
             (mode & 0o077 != 0).then_some(advice)

@@ -473,4 +473,9 @@ async fn secret_files_readable_by_other_users_are_warned_of() {
             }
         }
     }
+    // systemd's credentials look as if their group could read them.
+    let folder = secret.parent().unwrap().display().to_string();
+    let credentials = changed(&variables, "CREDENTIALS_DIRECTORY", &folder);
+    let ended = run(&["db", "migrate"], &credentials);
+    assert!(!ended.stderr.contains("open to other users"), "{}", ended.stderr);
 }
