@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 
 use thiserror::Error;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
@@ -31,7 +31,7 @@ pub enum LogError {
     File(String),
 }
 
-type Line = Box<dyn Layer<Registry> + Send + Sync>;
+type Line = Box<dyn Layer<Layered<EnvFilter, Registry>> + Send + Sync>;
 
 /// Sets up logging for the process; a second call changes nothing.
 ///
@@ -43,21 +43,24 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
         true => settings.level.clone(),
         false => format!("warn,{MUTED_TARGETS},hubspot_connect={}", settings.level),
     };
-    let filter = || EnvFilter::try_new(&level).map_err(|_| LogError::Level);
+    let filter = EnvFilter::try_new(&level).map_err(|_| LogError::Level)?;
     let pretty = match settings.format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
     let mut layers: Vec<Line> = vec![match pretty {
-        true => fmt::layer().with_writer(std::io::stderr).with_filter(filter()?).boxed(),
-        false => json().with_writer(std::io::stderr).with_filter(filter()?).boxed(),
+        true => fmt::layer().with_writer(std::io::stderr).boxed(),
+        false => json().with_writer(std::io::stderr).boxed(),
     }];
     if let Some(file) = file(settings)? {
-        layers.push(json().with_writer(std::sync::Mutex::new(file)).with_filter(filter()?).boxed());
+        layers.push(json().with_writer(std::sync::Mutex::new(file)).boxed());
     }
+    // One filter for all layers. With a filter per layer, an event that a library only asks about (as sqlx does for
+    // PostgreSQL's notices) leaves its verdict behind, and the next event is lost.
+    let subscriber = tracing_subscriber::registry().with(filter).with(layers);
     // A process that embeds the service may have set up its own logging.
-    if tracing_subscriber::registry().with(layers).try_init().is_ok() {
+    if subscriber.try_init().is_ok() {
         log_panics();
     }
     Ok(())
