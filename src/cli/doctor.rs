@@ -20,6 +20,9 @@ use crate::{domain::clock::Clock, egress};
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 const NO_ANSWER: &str = "no response within 20 s; check the network and HUBSPOT_API_URL";
 
+const PROXIES_HINT: &str = "PUBLIC_URL is https and TRUSTED_PROXIES is empty: all clients behind the proxy share one rate limit; set \
+                            TRUSTED_PROXIES to the addresses of the proxy";
+
 const SAFARI_HINT: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
 
 /// A finding: the name of the check and its result.
@@ -43,12 +46,15 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         }
         findings.push(("redirect", redirect(&config)));
         findings.push(("origins", origins(&config)));
-        if config.server.is_local_http() {
-            findings.push(("cookies", Ok(SAFARI_HINT.to_owned())));
-        }
         findings
     });
     findings.iter().for_each(report);
+    if config.server.lacks_trusted_proxies() {
+        print_line(format_args!("warn  proxies: {PROXIES_HINT}"));
+    }
+    if config.server.is_local_http() {
+        print_line(format_args!("warn  cookies: {SAFARI_HINT}"));
+    }
     let healthy = findings.iter().all(|(_, finding)| finding.is_ok());
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

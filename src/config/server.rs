@@ -87,6 +87,12 @@ impl Server {
         self.public_url.scheme() == "http" && self.public_url.host().is_some_and(|host| is_loopback(&host))
     }
 
+    /// Returns whether clients behind a proxy may share one rate limit: the service itself has no TLS, so https is
+    /// terminated by a proxy, and none is trusted.
+    pub(crate) fn lacks_trusted_proxies(&self) -> bool {
+        self.public_url.scheme() == "https" && self.trusted_proxies.is_empty()
+    }
+
     /// Returns the origin of PUBLIC_URL.
     pub fn origin(&self) -> Origin {
         Origin::of(&self.public_url)
