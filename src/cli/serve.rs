@@ -34,12 +34,22 @@ impl Serve {
                 "outgoing calls use a proxy; the proxy decides which addresses webhooks can reach"
             );
         }
+        if config.server.lacks_trusted_proxies() {
+            tracing::warn!(
+                "PUBLIC_URL is https and TRUSTED_PROXIES is empty; all clients behind the proxy share one rate limit"
+            );
+        }
         let public_url = config.server.public_url.clone();
+        let database = if config.database.file.is_some() { "sqlite" } else { "postgresql" };
+        let web_only = self.only == Some(Half::Web);
+        let mode = if web_only { "web" } else { "all" };
         runtime()?.block_on(async {
             let app = App::build(config, Clock::system(), Random::system()).await?;
             let stop = lifecycle::stop_on_signal()?;
-            tracing::info!(address = %app.address(), %public_url, "ready");
-            app.run(stop, self.only == Some(Half::Web)).await?;
+            let migrations = app.store().database().schema_status().await?.applied.len();
+            let (version, address) = (env!("CARGO_PKG_VERSION"), app.address());
+            tracing::info!(version, database, migrations, mode, %address, %public_url, "ready");
+            app.run(stop, web_only).await?;
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -45,6 +45,7 @@ impl Database {
         })
         .await
         .map_err(|why| OpenError::Migration(why.to_string()))?;
+        tracing::info!(changes = status.missing.join(", "), "schema migrated");
         crash::point("migrate.made");
         Ok(())
     }
