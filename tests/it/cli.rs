@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::json;
 use test_support::free_port;
 
 use crate::harness::app::{ACME, GLOBEX, approve};
 use crate::harness::host::Host;
-use crate::harness::process::{CommandOutput, Process, changed, run, run_as_stranger, run_into, without};
+use crate::harness::process::{
+    CommandOutput, Process, STRANGER, changed, run, run_as_stranger, run_into, without,
+};
 use crate::harness::{Browser, TestApp, sql};
 
 fn assert_ends(ended: &CommandOutput, code: i32, said: &str) {
@@ -191,9 +193,60 @@ async fn doctor_changes_nothing_and_accepts_a_database_without_tables() {
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_warns_that_safari_drops_localhost_cookies() {
     let app = TestApp::start().await;
-    assert_ends(&run(&["doctor"], &app.variables), 0, "Safari");
+    assert_ends(&run(&["doctor"], &app.variables), 0, "warn  cookies: Safari");
     let public = changed(&app.variables, "PUBLIC_URL", "https://connect.example.com");
     assert!(!run(&["doctor"], &public).stdout.contains("Safari"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_warns_of_https_without_trusted_proxies() {
+    let app = TestApp::start().await;
+    let public = changed(&app.variables, "PUBLIC_URL", "https://connect.example.com");
+    assert_ends(
+        &run(&["doctor"], &public),
+        0,
+        "warn  proxies: PUBLIC_URL is https and TRUSTED_PROXIES is empty",
+    );
+    for fine in [&app.variables, &changed(&public, "TRUSTED_PROXIES", "10.0.0.0/8")] {
+        assert!(!run(&["doctor"], fine).stdout.contains("TRUSTED_PROXIES"));
+    }
+}
+
+/// A file of root's beside the database, or in its place, would keep the service from starting.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_run_by_root_leaves_no_file_of_its_own() {
+    let app = TestApp::start().await;
+    let (database, variables, hubspot, _) = app.stopped().await;
+    if !database.is_sqlite() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let process = Process::serve(&variables);
+    process.connected(&hubspot, ACME).await;
+    process.crash();
+    let folder = database.folder.path();
+    let paths = || std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    for path in paths().iter().map(|path| &**path).chain([folder]) {
+        std::os::unix::fs::chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
+    }
+    for memory in ["as it was left", "removed"] {
+        if memory == "removed" {
+            std::fs::remove_file(folder.join("test.db-shm")).unwrap();
+        }
+        assert_ends(&run(&["doctor"], &variables), 0, "every stored token has its key");
+        for path in paths() {
+            assert_eq!(path.metadata().unwrap().uid(), STRANGER, "{memory}: {}", path.display());
+        }
+    }
+    let service = run_as_stranger(folder, &["db", "status"], &variables);
+    assert_ends(&service, 0, "");
+    let absent = folder.join("absent.db");
+    let absent_url = format!("sqlite://{}?mode=rwc", absent.display());
+    assert_ends(
+        &run(&["doctor"], &changed(&variables, "DATABASE_URL", &absent_url)),
+        0,
+        "`serve` creates it",
+    );
+    assert!(!absent.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::app::{ACME, settle};
 use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
-use crate::harness::process::Process;
+use crate::harness::process::{Process, changed};
 use crate::harness::wire::{Wire, values};
 use crate::harness::{TestApp, eventually, sql};
 
@@ -44,6 +44,28 @@ impl Scene {
 fn strict(options: &mut Options) {
     options.rotate_refresh_tokens = true;
     options.reject_reused_refresh_tokens = true;
+}
+
+/// PostgreSQL sends notices while its tables are created.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_is_logged_with_version_database_and_migrations() {
+    let scene = Scene::set(|_| {}).await;
+    let variables = changed(&scene.variables, "PUBLIC_URL", "https://connect.example.com");
+    let process = Process::serve(&changed(&variables, "LOG_FORMAT", "json"));
+    eventually("the line", || async { process.log().contains("\"ready\"") }).await;
+    let log = process.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let line = |message: &str| lines.iter().find(|line| line["message"] == message).expect(message);
+    let ready = line("ready");
+    assert_eq!(ready["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(ready["database"], if scene.database.is_sqlite() { "sqlite" } else { "postgresql" });
+    assert_eq!(ready["migrations"], migrations::all().len());
+    assert_eq!(ready["mode"], "all");
+    let changes = line("schema migrated")["changes"].as_str().unwrap();
+    assert_eq!(changes.split(", ").count(), migrations::all().len());
+    let warning =
+        "PUBLIC_URL is https and TRUSTED_PROXIES is empty; all clients behind the proxy share one rate limit";
+    assert_eq!(line(warning)["level"], "WARN");
 }
 
 #[tokio::test(flavor = "multi_thread")]

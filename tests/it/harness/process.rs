@@ -19,6 +19,9 @@ use super::app::{HOST, approve};
 /// The limit of every wait.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The user and group that root becomes to run the binary as another user.
+pub const STRANGER: u32 = 65_531;
+
 /// The result of a command.
 #[derive(Debug)]
 pub struct CommandOutput {
@@ -63,7 +66,7 @@ pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, 
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().cloned());
     if rustix::process::geteuid().is_root() {
-        command.uid(65_531).gid(65_531);
+        command.uid(STRANGER).gid(STRANGER);
     }
     output_of(&mut command)
 }
