@@ -2,7 +2,7 @@
 
 use crate::run::{cargo, cargo_build, has_cargo, show};
 use crate::steps::{Done, Steps};
-use crate::{Result, Task, generate, links, sbom, words};
+use crate::{Result, Task, deploy, generate, links, sbom, words};
 use clap::Args;
 
 /// Check formatting, lints, documentation, licences, generated documents, links and wording
@@ -38,7 +38,8 @@ pub fn code(steps: &mut Steps) {
     });
 }
 
-/// Checks the files beside the code: the licences of its dependencies, the documents and their links.
+/// Checks the files beside the code: the licences of its dependencies, the documents and their links, the
+/// deployment files.
 pub fn papers(steps: &mut Steps) {
     steps.run("dependencies", || {
         if !has_cargo("deny") {
@@ -49,5 +50,6 @@ pub fn papers(steps: &mut Steps) {
     steps.run("bill of materials", sbom::check);
     steps.run("generated documents", generate::check);
     steps.run("links of the documents", links::check);
+    steps.run("deployment files", deploy::check);
     steps.run("wording", words::check);
 }

@@ -9,6 +9,7 @@ mod bench;
 mod browser;
 mod check;
 mod compatibility;
+mod deploy;
 mod docs;
 mod generate;
 mod links;

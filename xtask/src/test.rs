@@ -84,6 +84,9 @@ impl Test {
         if self.wants(Part::Browser) && browser::suite_exists() {
             needs.push(setup::FIREFOX);
         }
+        if self.wants(Part::Lint) {
+            needs.push(setup::PYTHON);
+        }
         if self.wants(Part::Description) || self.wants(Part::BackendSdk) {
             needs.extend([setup::PYTHON, setup::NODE]);
         }
