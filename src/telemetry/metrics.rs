@@ -180,9 +180,9 @@ impl Metrics {
 /// Authorization requests.
 #[derive(Debug)]
 pub struct Flows {
-    /// Those that were started.
+    /// The authorization requests that were started.
     pub started: Counter<u64, AtomicU64>,
-    /// Those that led to a connection.
+    /// The authorization requests that led to a connection.
     pub connected: Counter<u64, AtomicU64>,
     failed: Counts,
 }
