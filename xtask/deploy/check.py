@@ -87,8 +87,10 @@ def check_compose():
     address = place["ipv4_address"]
     expect(behind["environment"]["TRUSTED_PROXIES"] == address, f"{path}: TRUSTED_PROXIES is not {address}")
     expect(network in behind["networks"], f"{path}: {APP} is not in the network {network}")
-    subnet = ip_network(caddy["networks"][network]["ipam"]["config"][0]["subnet"])
-    expect(ip_address(address) in subnet, f"{path}: {address} is not in {subnet}")
+    pool = caddy["networks"][network]["ipam"]["config"][0]
+    expect(ip_address(address) in ip_network(pool["subnet"]), f"{path}: {address} is not in {pool['subnet']}")
+    # The service starts before Caddy, and would get the first free address.
+    expect(ip_address(address) not in ip_network(pool["ip_range"]), f"{path}: Docker may give {address} away")
     keeps = int(found(r"KEEP_ALIVE_SECONDS=(\d+)", ".env.example")[0])
     idle = seconds(found(r"^\s*keepalive (\d+s)$", "deploy/caddy/Caddyfile")[0])
     expect(idle < keeps, f"deploy/caddy/Caddyfile: keepalive is not below {keeps}s")
