@@ -84,9 +84,14 @@ impl ConnectionStore {
         limit: u32,
     ) -> Result<Vec<ListedConnection>, StoreError> {
         let order = filter.order;
+        let may_scan = filter.metadata.is_some();
         let (conditions, values) = conditions(filter, now, self.db.backend());
         let sql = format!("{} {conditions} ORDER BY created_at {order}, id {order} LIMIT {limit}", select());
-        self.db.all(&sql, values).await?.iter().map(read).collect()
+        let rows = match may_scan {
+            true => self.db.all_on_own_thread(&sql, values).await?,
+            false => self.db.all(&sql, values).await?,
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Returns the number of connections per stored state.

@@ -147,10 +147,10 @@ impl Database {
 
     /// Reads all rows of a statement that may scan very many. On SQLite it runs on a thread of its own, so that the
     /// caller's thread can serve others.
-    pub(super) async fn all_on_own_thread<const N: usize>(
+    pub(super) async fn all_on_own_thread(
         &self,
         sql: &str,
-        values: [Value; N],
+        values: impl IntoIterator<Item = Value> + Send + 'static,
     ) -> Result<Vec<Row>, StoreError> {
         let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, values).await };
         let (connections, sql) = (Arc::clone(connections), sql.to_owned());
