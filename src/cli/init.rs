@@ -1,13 +1,12 @@
 //! `init`: writes `.env` with the credentials of the HubSpot app and new keys, and shows what to register at HubSpot.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 use serde_json::json;
 
@@ -45,9 +44,16 @@ impl Init {
         if Path::new(ENV_FILE).symlink_metadata().is_ok() {
             return Err(exists());
         }
+        let variables = Variables::of_process()?;
         let pairs = self.pairs()?;
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| variables.get(name).is_some()) {
+            return Err(format!(
+                "{name} is set in the environment and would take precedence over {ENV_FILE}; unset it"
+            )
+            .into());
+        }
         let added = pairs.iter().map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()));
-        let config = Config::read(&Variables::of_process()?.or(added))?;
+        let config = Config::read(&variables.or(added))?;
         let values: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.expose())).collect();
         write(&Secret::new(new_env(&values)))?;
         print_line(format_args!(
@@ -141,16 +147,13 @@ fn ask_hidden(question: &str) -> Result<Secret, Failure> {
 /// Writes `.env` for its owner only, complete or not at all.
 fn write(text: &Secret) -> Result<(), Failure> {
     let temporary = format!("{ENV_FILE}.{}", Random::system().uuid());
-    let created = create(&temporary, text.expose()).and_then(|()| {
-        // Another `init` may have been faster: the kernel refuses to replace its file.
-        Ok(renameat_with(CWD, &temporary, CWD, ENV_FILE, RenameFlags::NOREPLACE)?)
-    });
-    created.map_err(|why| {
-        let _ = std::fs::remove_file(&temporary);
-        match why.kind() {
-            io::ErrorKind::AlreadyExists => exists(),
-            _ => format!("{ENV_FILE} cannot be written: {why}").into(),
-        }
+    // Another `init` may have been faster: a link does not replace its file.
+    let created = create(&temporary, text.expose()).and_then(|()| std::fs::hard_link(&temporary, ENV_FILE));
+    let _ = std::fs::remove_file(&temporary);
+    let created = created.and_then(|()| File::open(".")?.sync_all());
+    created.map_err(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => exists(),
+        _ => format!("{ENV_FILE} cannot be written: {why}").into(),
     })
 }
 

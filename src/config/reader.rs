@@ -118,7 +118,7 @@ impl Variables {
     }
 
     /// Returns the value without the spaces around it; an empty value counts as missing.
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 }

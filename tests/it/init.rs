@@ -80,6 +80,16 @@ async fn init_keeps_its_file_when_hubspot_rejects_the_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn init_refuses_settings_that_the_environment_overrides() {
+    let app = TestApp::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let variables = changed(&unconfigured(&app), "ENCRYPTION_KEYS", "of-the-environment");
+    let refused = run_with_input(folder.path(), &INIT, &variables, SECRET);
+    assert_ends(&refused, 1, "ENCRYPTION_KEYS is set in the environment");
+    assert!(names_in(folder.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_never_changes_an_existing_env_file() {
     let app = TestApp::start().await;
     let folder = tempfile::tempdir().unwrap();
