@@ -95,6 +95,8 @@ impl Database {
     pub async fn restore(file: &Path, backup: &Path, clock: Clock) -> Result<Option<PathBuf>, BackupError> {
         let file = followed(file);
         let serving = lock(&file)?;
+        let owner = file.metadata().or_else(|_| folder_of(&file).metadata()).map_err(failed(&file))?;
+        hand_over(&owner, &serving).map_err(failed(&file))?;
         let kept = beside(&file, ".before-restore");
         for path in [kept.clone()].into_iter().chain(JOURNALS.map(|suffix| beside(&kept, suffix))) {
             if path.exists() {
@@ -108,8 +110,7 @@ impl Database {
         let copied = source.copy_checked(backup, &copy).await;
         source.close().await;
         let copied = copied?;
-        let owner = if replaced.is_some() { file.metadata() } else { folder_of(&file).metadata() };
-        hand_over(&owner.map_err(failed(&file))?, &[&copied, &serving]).map_err(failed(&copy))?;
+        hand_over(&owner, &copied).map_err(failed(&copy))?;
         let kept = replaced.as_ref().map(|_| kept);
         swap(&copy, &file, kept.as_deref()).map_err(failed(&file))?;
         Ok(kept)
@@ -178,28 +179,29 @@ fn exclusive(file: &Path) -> Result<Option<File>, BackupError> {
 /// that stays to the restored file, and so damage it or undo the restore.
 fn swap(copy: &Path, file: &Path, kept: Option<&Path>) -> io::Result<()> {
     let folder = File::open(folder_of(file))?;
-    if let Some(kept) = kept {
-        // Not renamed: without a file here, a start at this moment would create an empty database.
+    // Linked, not renamed: until the copy takes its place, the old database stays complete under its own name.
+    let linked = kept.map_or(Ok(()), |kept| {
         fs::hard_link(file, kept)?;
-    }
-    for suffix in JOURNALS {
-        let journal = beside(file, suffix);
-        match kept {
-            Some(kept) if journal.exists() => fs::rename(&journal, beside(kept, suffix))?,
-            _ => remove(&journal)?,
+        let journals = JOURNALS.iter().filter(|suffix| beside(file, suffix).exists());
+        journals.into_iter().try_for_each(|suffix| fs::hard_link(beside(file, suffix), beside(kept, suffix)))
+    });
+    if let (Err(why), Some(kept)) = (linked, kept) {
+        for link in [kept.to_owned()].into_iter().chain(JOURNALS.map(|suffix| beside(kept, suffix))) {
+            let _ = fs::remove_file(link);
         }
+        return Err(why);
     }
-    remove(&beside(file, "-shm"))?;
-    // A power cut must not undo this and keep the rest.
     folder.sync_all()?;
+    for suffix in JOURNALS.into_iter().chain(["-shm"]) {
+        remove(&beside(file, suffix))?;
+    }
     fs::rename(copy, file)?;
     folder.sync_all()
 }
 
-/// Gives files to the owner of another one: root may restore what the service's user has to open.
-fn hand_over(owner: &Metadata, files: &[&File]) -> io::Result<()> {
-    let given = |file: &&File| fchown(file, Some(owner.uid()), Some(owner.gid()));
-    if geteuid().is_root() { files.iter().try_for_each(given) } else { Ok(()) }
+/// Gives a file to the owner of another one: root may restore what the service's user has to open.
+fn hand_over(owner: &Metadata, file: &File) -> io::Result<()> {
+    if geteuid().is_root() { fchown(file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
 fn folder_of(file: &Path) -> &Path {
