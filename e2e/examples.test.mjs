@@ -29,8 +29,8 @@ for (const application of Object.values(APPLICATIONS)) application.port = await 
 const originOf = ({ port }) => `http://app.localhost:${port}`;
 
 const folders = (await readdir(EXAMPLES, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name);
-/** The examples that consist of a page. */
-const names = folders.filter((name) => Object.values(APPLICATIONS).every(({ folder }) => folder !== name));
+/** The examples that consist of a page. `hubspot-app` is the app at HubSpot. */
+const names = folders.filter((name) => name !== "hubspot-app" && Object.values(APPLICATIONS).every(({ folder }) => folder !== name));
 
 /** Starts an application as it is, with the service's address put in. @returns the webhook's id */
 async function start(stage, { folder: name, command, port }) {
