@@ -47,7 +47,7 @@ impl Codes {
         text
     }
 
-    /// Consumes a code; a second time there is none.
+    /// Consumes a code. `None` if it was already consumed.
     pub(crate) fn take(&mut self, text: &str) -> Option<Code> {
         self.0.remove(text)
     }
