@@ -110,15 +110,19 @@ suite(["--token-seconds", "10"], (test) => {
     await page.waitForSelector("[data-stays]:visible");
     await portray(page, "popup-error");
 
-    await demo.order({ on: "exchange", times: 1, fault: { delay: 7_000 } });
+    await demo.order({ on: "exchange", times: 1, fault: "hold" });
     const popup = await stage.popupOf(host, () => host.click("#connect"));
     const callback = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
     const approved = approve(popup, GLOBEX);
     // The page's script loads the next page as soon as there is one, which must not happen between two screenshots.
     await page.route("**/static/popup.*", (route) => route.fulfill({ contentType: "text/javascript", body: "" }));
-    await page.goto((await callback).url());
+    const url = (await callback).url();
+    // The first of two equal callbacks exchanges the code, and only the second one gets the page that waits.
+    await until("the code is exchanged", async () => (await demo.calls("exchange")).length === 1);
+    await page.goto(url);
     await page.waitForSelector('[data-outcome="waiting"]');
     await portray(page, "popup-waiting");
+    await demo.release();
     await page.unroute("**/static/popup.*");
     await page.reload();
     // Either of the two windows may hand off the result, and the other one says that it is over; another flow certainly
